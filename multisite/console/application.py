@@ -36,7 +36,7 @@ LANGUAGES = ("en", "de")
 PAGES = (
     "login_pages", "account_pages", "site_list_pages", "bulk_pages", "import_pages", "site_pages", "domain_pages",
     "settings_pages", "state_pages", "removal_pages", "copy_pages", "user_pages", "operator_pages", "log_pages",
-    "job_pages", "traffic_pages", "health_pages", "passkey_pages",
+    "job_pages", "traffic_pages", "health_pages", "passkey_pages", "theme_pages",
 )  # fmt: skip
 """The modules with the pages, each with an `includeme`."""
 

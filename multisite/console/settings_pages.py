@@ -1,4 +1,4 @@
-"""The settings of a site: a form made from their declarations, and its name, language, time zone and theme."""
+"""The settings of a site: a form made from their declarations, and its name, language and time zone."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from multisite.console.site_list_pages import explain
 from multisite.console.site_pages import SITE_PATTERN, find_record, site_variables
 from multisite.errors import MultisiteError
 from multisite.forms import SettingsForm, save_settings, site_settings_form
-from multisite.private_pages import field
-from multisite.sites.themes import list_themes
-from multisite.sites.updates import set_theme
 
 __all__ = ["includeme"]
 
@@ -23,7 +20,7 @@ __all__ = ["includeme"]
 def settings(request: Request) -> Any:
     """The form with all settings, and the change."""
     record, console, error = find_record(request), request.console, None
-    sent = request.POST if request.method == "POST" and field(request, "action") != "theme" else None
+    sent = request.POST if request.method == "POST" else None
     form, texts = site_settings_form(
         console.declared, record.site, sent, language=request.locale_name, translate=partial(translate, request)
     )
@@ -34,17 +31,13 @@ def settings(request: Request) -> Any:
             return done(request, "saved", "settings", id=record.site.id)
         request.response.status_int = 400
     sources = {each.name: each for each in console.declared.describe(record.site)}
-    return site_variables(
-        request, record, form=form, sources=sources, themes=list_themes(console.settings), error=error
-    )
+    return site_variables(request, record, form=form, sources=sources, error=error)
 
 
 def _change(request: Request, site: Any, form: SettingsForm, texts: dict[str, str | None]) -> str | None:
     console = request.console
     try:
-        if field(request, "action") == "theme":
-            set_theme(console.engine, site.domain, field(request, "theme") or None, settings=console.settings)
-        elif form.validate():
+        if form.validate():
             save_settings(console.engine, site.domain, texts, form.changes(), declared=console.declared)
         else:
             return translate(request, "Nothing was saved: some values are not valid.")

@@ -25,6 +25,7 @@ TABS = [
     ("traffic", N_("Traffic"), "look"),
     ("domains", N_("Domains"), "look"),
     ("settings", N_("Settings"), "look"),
+    ("theme", N_("Theme"), "look"),
     ("state", N_("State"), "run"),
     ("users", N_("Users"), "look"),
     ("copy", N_("Copy and export"), "run"),

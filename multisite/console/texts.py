@@ -19,7 +19,19 @@ STATUSES = {
 }
 """The texts of the statuses of sites."""
 
-SITE_ROUTES = ("site", "domains", "settings", "state", "users", "sign_in", "copy", "export", "traffic", "remove")
+SITE_ROUTES = (
+    "site",
+    "domains",
+    "settings",
+    "theme",
+    "state",
+    "users",
+    "sign_in",
+    "copy",
+    "export",
+    "traffic",
+    "remove",
+)
 """The routes of the pages of a site."""
 
 NAVIGATION = [

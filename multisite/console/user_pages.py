@@ -25,7 +25,7 @@ from multisite.sites.sign_ins import LINK_SECONDS, make_sign_in
 from multisite.web.site_settings import SITE_SETTINGS
 from multisite.web.site_user import SITE_USER, SiteUserClass
 
-__all__ = ["includeme"]
+__all__ = ["includeme", "site_session"]
 
 ROLE_TEXTS = {"owner": N_("Owner"), "editor": N_("Editor"), "author": N_("Author")}
 """The texts of the roles of users."""
@@ -38,18 +38,25 @@ def _session(request: Request, site: Site) -> Iterator[tuple[SiteUserClass, Sess
     Raises:
         HTTPNotFound: The application has no users.
     """
-    registry = request.console.registry
-    users: SiteUserClass | None = registry.get(SITE_USER)
+    users: SiteUserClass | None = request.console.registry.get(SITE_USER)
     if users is None:
         raise HTTPNotFound
+    with site_session(request, site, users.model) as session:
+        yield users, session
+
+
+@contextmanager
+def site_session(request: Request, site: Site, model: Any) -> Iterator[Session]:
+    """Yield a session for the database of `model` that is pinned to the site and commits at the end."""
+    registry = request.console.registry
     env = prepare(registry=registry)
     try:
-        engine = env["request"].dbsession.get_bind(users.model)
+        engine = env["request"].dbsession.get_bind(model)
     finally:
         env["closer"]()
     own = dataclasses.replace(site, settings_provider=registry[SITE_SETTINGS])
     with Session(engine, info={"site": own}) as session, session.begin():
-        yield users, session
+        yield session
 
 
 def users(request: Request) -> Any:

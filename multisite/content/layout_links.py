@@ -28,6 +28,7 @@ from multisite.directory.settings_json import canonical_json
 from multisite.errors import MultisiteError
 from multisite.people import hash_token
 from multisite.scoping import SiteScoped, scoped_reference
+from multisite.sites.operator_log import record
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
 from multisite.sites.settings.values import check_settings_with_theme
 from multisite.sites.themes import check_theme
@@ -44,6 +45,7 @@ __all__ = [
     "is_folder_of_another_site",
     "list_links",
     "make_link",
+    "make_theme_link",
     "withdraw_link",
 ]
 
@@ -163,6 +165,20 @@ def make_link(session: Session, site: Site, user: User | None, changes: LayoutCh
     if oldest is not None:
         session.execute(sa.delete(LayoutLink).where(LayoutLink.id < oldest))
     return token
+
+
+def make_theme_link(
+    session: Session, site: Site, theme: str | None, settings: Settings, declared: SettingsRegistry
+) -> str:
+    """Return the path of a new link to the site in another theme, None for none, and record it in the operator log.
+
+    The arguments are those of `config.set_theme_preview`. Raises `MultisiteError` if there is no such theme.
+    """
+    engine = session.connection().engine
+    changes = check_changes(engine, site, {}, theme=theme or "", folder=None, settings=settings, declared=declared)
+    token = make_link(session, site, None, changes)
+    record(session.connection(), "add-preview", site, after={"changes": str(changes)})
+    return LINK_PATH.replace("{token}", token) + "/"
 
 
 def list_links(session: Session) -> Sequence[ListedLink]:

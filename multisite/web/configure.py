@@ -33,6 +33,7 @@ from multisite.web import (
     site_settings,
     site_user,
     subrequests,
+    theme_preview,
     tween,
 )
 from multisite.web.credentials import check_credentials
@@ -58,6 +59,7 @@ def configure(config: Configurator) -> None:
     config.add_directive("set_multisite_engine", set_multisite_engine)
     site_settings.includeme(config)
     site_user.includeme(config)
+    theme_preview.includeme(config)
     site_archive.includeme(config)
 
     if registry.settings.get("sqlalchemy.url"):

@@ -264,6 +264,7 @@ CHANGES = {
     "/operators": ("everything", {"action": "add", "login": "eve", "role": "everything"}),
     "/jobs": ("run", {"job": "1"}),
     "/health": ("run", {}),
+    "/sites/{id}/theme": ("run", {"action": "preview", "theme": ""}),
     "/account": ("look", {"password": "another horse battery", "repeated": "another horse battery"}),
 }
 

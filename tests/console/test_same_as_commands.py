@@ -76,10 +76,10 @@ CASES = {
         [["set", GARDEN, "posts_per_page=5"]],
     ),
     "theme": Case(
-        [(f"{SITE}/settings", {"action": "theme", "theme": "harbour"})], ["set-theme", GARDEN, "harbour"]
+        [(f"{SITE}/theme", {"action": "theme", "theme": "harbour"})], ["set-theme", GARDEN, "harbour"]
     ),
     "no theme": Case(
-        [(f"{SITE}/settings", {"action": "theme", "theme": ""})], ["set-theme", GARDEN, "--none"],
+        [(f"{SITE}/theme", {"action": "theme", "theme": ""})], ["set-theme", GARDEN, "--none"],
         [["set-theme", GARDEN, "harbour"]],
     ),
     "add a domain": Case(
@@ -166,6 +166,7 @@ NO_COMMAND = {
     # An operator's own log-in.
     "login", "logout", "confirm", "link", "account", "end_log_in", "sign_in", "passkey_challenge", "passkey_log_in",
     "passkey_confirm", "new_passkey", "passkeys", "remove_passkey",
+    "theme_picture",  # A file.
     "health",  # It adds the job of the command `check`, which changes no site.
     "sites", "site", "job", "log", "log_csv", "traffic", "export",  # Nothing is changed; a download is logged.
 }  # fmt: skip
@@ -285,7 +286,7 @@ def state(path: Path) -> Rows:
 def send(jane: TestApp, token: str, path: str, fields: Rows) -> None:
     """Send a form as a browser does: with the values that the page shows, but those that are changed."""
     if path.endswith("/settings") and "action" not in fields:
-        form = jane.get(path).forms[1]
+        form = jane.get(path).forms[0]
         for name, text in fields.items():
             form[name] = text
         form.submit(status=303)

@@ -286,12 +286,12 @@ def test_domains(world: ContentSites, jane: TestApp, post: Any, spare: Any) -> N
 
 def test_settings_and_theme(world: ContentSites, jane: TestApp, post: Any, spare: Any) -> None:
     page = f"/sites/{spare.id}/settings"
-    form = jane.get(page).forms[1]
+    form = jane.get(page).forms[0]
     form["name"], form["posts_per_page"], form["robots"] = "Renamed", "7", "noindex"
     assert "Saved." in form.submit(status=303).follow().text
     site = get_site(world.engine, "spare.example").site
     assert (site.name, json.loads(site.own_settings)) == ("Renamed", {"posts_per_page": "7", "robots": "noindex"})
-    form = jane.get(page).forms[1]
+    form = jane.get(page).forms[0]
     assert form["posts_per_page"].value == "7"
     form["posts_per_page"] = "many"
     refused = form.submit(status=400)
@@ -300,6 +300,7 @@ def test_settings_and_theme(world: ContentSites, jane: TestApp, post: Any, spare
     form["posts_per_page"], form["robots"] = "10", "index"
     form.submit(status=303)
     assert get_site(world.engine, "spare.example").site.own_settings == ""
+    page = f"/sites/{spare.id}/theme"
     post(page, {"action": "theme", "theme": "harbour"}, status=303)
     assert get_site(world.engine, "spare.example").site.theme == "harbour"
     assert "not a valid theme name" in post(page, {"action": "theme", "theme": "../x"}, status=400).text
@@ -457,7 +458,7 @@ def test_the_console_is_there_in_german(world: ContentSites, jane: TestApp) -> N
 
 def test_texts_of_sites_are_escaped(world: ContentSites, jane: TestApp, post: Any, spare: Any) -> None:
     name = "<script>alert(1)</script>"
-    form = jane.get(f"/sites/{spare.id}/settings").forms[1]
+    form = jane.get(f"/sites/{spare.id}/settings").forms[0]
     form["name"] = name
     form.submit(status=303)
     for path in ("/", f"/sites/{spare.id}", f"/sites/{spare.id}/settings", f"/sites/{spare.id}/remove"):

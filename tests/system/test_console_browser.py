@@ -135,7 +135,17 @@ def paths(world: World) -> list[str]:
     site = f"/sites/{world.sites.garden.id}"
     tabs = [
         f"{site}/{tab}"
-        for tab in ("traffic", "traffic?period=month", "domains", "settings", "state", "users", "copy", "remove")
+        for tab in (
+            "traffic",
+            "traffic?period=month",
+            "domains",
+            "settings",
+            "theme",
+            "state",
+            "users",
+            "copy",
+            "remove",
+        )
     ]
     job = min(job.id for job in jobs.list_jobs(world.sites.engine))
     return [
@@ -164,7 +174,7 @@ WITHOUT_A_VISIT = {
     "login", "link", "confirm",  # Other tests of this file log in.
     "end_log_in", "sign_in",  # Buttons of pages that are visited, as are those of passkeys.
     "passkey_challenge", "passkey_log_in", "passkey_confirm", "new_passkey", "passkeys", "remove_passkey",
-    "log_csv", "export",  # Files.
+    "log_csv", "export", "theme_picture",  # Files.
 }  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def save_pages_of_console(sites: ContentSites, folder: Path) -> None:
     link = f"/login/{add_operator(sites.engine, 'invited')}"
     browser = log_in_to_console(sites, "jane", "everything")
     site = f"/sites/{sites.garden.id}"
-    tabs = [f"{site}/{tab}" for tab in ("domains", "settings", "state", "users", "copy", "traffic", "remove")]
+    tabs = [f"{site}/{tab}" for tab in ("domains", "settings", "theme", "state", "users", "copy", "traffic", "remove")]
     found = [
         "/",
         "/?q=none",

@@ -3,23 +3,6 @@
 <% may_change = may("run") and is_ready %>
 <form method="post" action="${path('settings', id=site.id)}" class="card">
   ${parent.csrf()}
-  <h2>${t("Theme")}</h2>
-  <div class="filters">
-  <p class="field wide"><label for="theme">${t("The folder of templates that sites share")}</label>
-  <select id="theme" name="theme">
-    ${parent.option("", t("Without a theme"), site.theme or "")}
-% for each in themes:
-    ${parent.option(each, each, site.theme)}
-% endfor
-  </select></p>
-% if may_change:
-  <p class="field"><button type="submit" name="action" value="theme" class="quiet">${t("Save the theme")}</button></p>
-% endif
-  </div>
-</form>
-<form method="post" action="${path('settings', id=site.id)}" class="card">
-  ${parent.csrf()}
-  <h2>${t("Settings")}</h2>
 % for field in form:
 <% own = sources.get(field.name) %>
   <p class="field${' check' if field.type == 'BooleanField' else ''}">

@@ -60,7 +60,7 @@
     <td data-label="${t('Theme')}">${each.theme or "–"}</td>
     <td data-label="${t('Rows')}" class="number">${"–" if each.rows is None else count(each.rows)}</td>
     <td data-label="${t('Files')}" class="number">${"–" if each.bytes is None else size(each.bytes)}</td>
-    <td data-label="${t('Last change')}">${"–" if each.changed is None else when(each.changed, "date")}</td>
+    <td class="day" data-label="${t('Last change')}">${"–" if each.changed is None else when(each.changed, "date")}</td>
 % if lines:
 <% line = lines[each.id] %>\
     <td class="traffic-line" data-label="${t('Requests of the last day')}"><svg viewBox="0 0 96 24" width="96" height="24" aria-hidden="true"><polyline points="${line.points}"/></svg> ${line.requests}\

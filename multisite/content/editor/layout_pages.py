@@ -19,10 +19,12 @@ from multisite.content.editor.pages import add_page, translate, variables
 from multisite.content.layout_links import (
     LINK_DAYS,
     LINK_PATH,
+    LayoutLink,
     changed_site,
     find_changes,
     is_folder_of_another_site,
     list_links,
+    make_theme_link,
     withdraw_link,
 )
 from multisite.core.keys import DIRECTORY, SHIFTED_PATH
@@ -115,6 +117,7 @@ def link_variables(request: Request, link: str | None = None) -> dict[str, Any]:
 
 def includeme(config: Configurator) -> None:
     """Add the pages."""
+    config.set_theme_preview(make_theme_link, model=LayoutLink)
     add_page(config, "layout_links", "/edit/settings/links", links, "layout_links", role="owner")
     config.add_route("layout_preview", LINK_PATH.replace("{token}", r"{token:[\w-]{30}[^/]*}") + "{path:(?:/.*)?}")
     config.add_view(

@@ -1,0 +1,62 @@
+<%inherit file="site_frame.mako"/>
+<%def name="tab()">${t("Theme")}</%def>
+<% may_change = may("run") and is_ready %>\
+% if link:
+<div class="card link-once">
+  <p>${t("Whoever has this link sees the site with the theme {theme}, for a week. Visitors go on seeing it as it is.", theme=shown or t("none"))}</p>
+  <p><a class="button" href="${link}">${t("Open the preview")}</a></p>
+  <pre tabindex="0">${link}</pre>
+</div>
+% endif
+<ul class="gallery">
+% for each in themes:
+  <li class="card theme${' chosen' if each.name == site.theme else ''}">
+% if each.has_picture:
+    <img src="${path('theme_picture', name=each.name)}" alt="" width="640" height="400" loading="lazy">
+% else:
+    <span class="blank" aria-hidden="true">${each.label[:1].upper()}</span>
+% endif
+    <div>
+      <h2>${each.label} <small>${each.name}</small></h2>
+% if each.name == site.theme:
+      <p><span class="pill active">${t("In use")}</span></p>
+% endif
+% if each.hidden:
+      <details><summary>${t("{number} files of the site hide those of the theme", number=len(each.hidden))}</summary>
+      <ul class="plain">
+% for file in each.hidden[:20]:
+        <li><code>${file}</code></li>
+% endfor
+      </ul></details>
+% endif
+      ${buttons(each.name, each.label, each.name == site.theme)}
+    </div>
+  </li>
+% endfor
+  <li class="card theme${'' if site.theme else ' chosen'}">
+    <span class="blank" aria-hidden="true">–</span>
+    <div>
+      <h2>${t("Without a theme")}</h2>
+      <p class="hint">${t("The site has its own templates and the shared ones.")}</p>
+% if not site.theme:
+      <p><span class="pill active">${t("In use")}</span></p>
+% endif
+      ${buttons("", t("Without a theme"), not site.theme)}
+    </div>
+  </li>
+</ul>
+
+<%def name="buttons(name, label, is_used)">
+% if may_change and (can_preview or not is_used):
+<form method="post" action="${path('theme', id=site.id)}" class="actions">
+  ${self.csrf()}
+  <input type="hidden" name="theme" value="${name}">
+% if can_preview:
+  <button type="submit" name="action" value="preview" class="quiet small">${t("Preview")}<span class="unseen"> ${label}</span></button>
+% endif
+% if not is_used:
+  <button type="submit" name="action" value="theme" class="small">${t("Use it")}<span class="unseen">: ${label}</span></button>
+% endif
+</form>
+% endif
+</%def>

@@ -1,0 +1,132 @@
+"""The theme of a site in the console: pictures, previews at the site's own host, and what hides a theme."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from console_world import CONSOLE, console_browser, console_sites, form_token, log_in_to_console
+from content_sites import STERNWARTE, ContentSites
+from databases import fresh_database
+from editor_sites import browser_of
+from webtest import TestApp
+
+from multisite.console import theme_pages
+from multisite.core.settings import parse_settings
+from multisite.directory.records import get_site
+from multisite.sites.operator_log import LogSelection, list_log
+from multisite.sites.themes import create_theme
+from multisite.sites.updates import add_site
+from multisite.web.theme_preview import THEME_PREVIEW
+
+LAYOUT = '<!doctype html>\n<p id="harbour">Harbour</p>\n${next.body()}\n'
+SPARE = "spare.example"
+"""A site without templates of its own, which would hide those of themes."""
+
+PICTURE = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentSites]:
+    folder = tmp_path_factory.mktemp("console")
+    with fresh_database(request, tmp_path_factory) as url, console_sites(url, folder) as sites:
+        settings = parse_settings(sites.settings)
+        for name in ("harbour", "plain"):
+            create_theme(settings, name)
+        (settings.themes_dir / "harbour" / "layout.mako").write_text(LAYOUT)
+        add_site(sites.engine, SPARE, settings=settings)
+        shutil.rmtree(settings.sites_dir / SPARE)
+        (settings.themes_dir / "harbour" / "screenshot.png").write_bytes(PICTURE)
+        yield sites
+
+
+@pytest.fixture(scope="module")
+def rita(sites: ContentSites) -> TestApp:
+    return log_in_to_console(sites, "rita", "run")
+
+
+def page_of(sites: ContentSites) -> str:
+    return f"/sites/{get_site(sites.engine, SPARE).site.id}/theme"
+
+
+def test_each_theme_is_shown_with_its_picture(sites: ContentSites, rita: TestApp) -> None:
+    page = rita.get(page_of(sites))
+    assert [each.get_text(" ", strip=True) for each in page.html.select(".theme h2")] == [
+        "Folio folio", "harbour harbour", "plain plain", "Shopfront shopfront", "Without a theme",
+    ]  # fmt: skip
+    (image,) = page.html.select(".theme img[src*=harbour]")
+    picture = rita.get(image["src"])
+    assert (picture.content_type, picture.body) == ("image/png", PICTURE)
+    assert picture.headers["X-Content-Type-Options"] == "nosniff"
+    for name in ("plain", "nothing", "..", "%2e%2e"):
+        rita.get(f"/themes/{name}/picture", status=404)
+    console_browser(sites).get(image["src"], status=403)
+
+
+def test_a_picture_is_a_file_of_the_theme_and_not_too_large(
+    sites: ContentSites, rita: TestApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    link = parse_settings(sites.settings).themes_dir / "plain" / "screenshot.png"
+    link.symlink_to(tmp_path / "secret")
+    rita.get("/themes/plain/picture", status=404)
+    link.unlink()
+    monkeypatch.setattr(theme_pages, "MAX_PICTURE_BYTES", len(PICTURE) - 1)
+    rita.get("/themes/harbour/picture", status=404)
+
+
+def test_a_preview_shows_the_site_in_the_theme_and_changes_nothing_for_visitors(
+    sites: ContentSites, rita: TestApp
+) -> None:
+    fields = {"csrf_token": form_token(rita), "action": "preview", "theme": "harbour"}
+    page = rita.post(page_of(sites), fields)
+    address = urlsplit(page.html.select_one(".link-once a")["href"])
+    assert address.hostname == SPARE
+    visitor = browser_of(sites, SPARE)
+    for _ in range(2):
+        shown = visitor.get(address.path)
+        assert shown.html.select_one("#harbour") is not None
+        assert "no-store" in shown.headers["Cache-Control"]
+        assert visitor.get("/").html.select_one("#harbour") is None
+    assert get_site(sites.engine, SPARE).site.theme is None
+    browser_of(sites, STERNWARTE).get(address.path, status=404)
+    console_browser(sites).get(address.path, status=404)
+    newest = next(list_log(sites.engine, LogSelection(who="rita", whats=("add-preview",))))
+    assert (newest.site, newest.after) == (SPARE, {"changes": "theme=harbour"})
+    refused = rita.post(page_of(sites), {**fields, "theme": "nothing"}, status=400)
+    assert "there is no theme" in refused.text
+
+
+def test_the_theme_is_set_with_a_warning_about_what_hides_it(sites: ContentSites, rita: TestApp) -> None:
+    settings = parse_settings(sites.settings)
+    own = settings.sites_dir / SPARE / "layout.mako"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text("<p>Own</p>")
+    try:
+        page = rita.get(page_of(sites))
+        assert "1 files of the site hide those of the theme" in page.text
+        assert page.html.select_one(".theme details code").text == "layout.mako"
+        fields = {"csrf_token": form_token(rita), "action": "theme", "theme": "harbour"}
+        chosen = rita.post(page_of(sites), fields, status=303).follow().html.select_one(".theme.chosen")
+        assert "harbour" in chosen.text
+        assert "In use" in chosen.text
+        assert get_site(sites.engine, SPARE).site.theme == "harbour"
+        rita.post(page_of(sites), {**fields, "theme": ""}, status=303)
+        assert get_site(sites.engine, SPARE).site.theme is None
+    finally:
+        own.unlink()
+
+
+def test_an_application_without_previews_has_no_button(
+    sites: ContentSites, rita: TestApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sites.app.registry, THEME_PREVIEW)
+    page = rita.get(page_of(sites))
+    assert page.html.select("button[value=preview]") == []
+    assert page.html.select("button[value=theme]") != []
+    fields = {"csrf_token": form_token(rita), "action": "preview", "theme": "harbour"}
+    rita.post(page_of(sites), fields, status=404)
+    assert CONSOLE not in page.html.select_one(".theme").text
