@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
@@ -9,18 +10,22 @@ import pytest
 from bs4 import BeautifulSoup
 from content_sites import GARDEN, STERNWARTE, ContentSites, content_sites
 from databases import fresh_database
-from media_files import add, photo, remove_all
+from media_files import add, remove_all
 from paths import ROOT
+from PIL import Image
 
 from multisite.content.models import Media
 from multisite.core.keys import DIRECTORY
 from multisite.sites.domains import add_domain, set_canonical
 
 URL = f"http://{GARDEN}"
+_target = io.BytesIO()
+Image.linear_gradient("L").resize((1600, 900)).convert("RGB").save(_target, "JPEG", quality=95)
+PHOTO = _target.getvalue()
 LAYOUTS = sorted(path.name for path in (ROOT / "sites").iterdir())
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentSites]:
     with (
         fresh_database(request, tmp_path_factory) as url,
@@ -39,7 +44,7 @@ def sites(world: ContentSites) -> ContentSites:
 @pytest.fixture
 def media(sites: ContentSites) -> Media:
     """A picture of the garden, which three of its entries have."""
-    media = add(sites, sites.garden, photo((1600, 900)), alt='A "leaf" & <mould>')
+    media = add(sites, sites.garden, PHOTO, alt='A "leaf" & <mould>')
     for number in range(3):
         sites.add(sites.garden, f"with-{number}", picture=media.path)
     sites.add(sites.garden, "without")
@@ -62,7 +67,7 @@ def test_the_page_of_the_entry_shows_it(sites: ContentSites, media: Media) -> No
 
 
 def test_a_picture_that_the_text_has_is_shown_once(sites: ContentSites) -> None:
-    media = add(sites, sites.garden, photo((1600, 900)), alt="A leaf")
+    media = add(sites, sites.garden, PHOTO, alt="A leaf")
     sites.add(sites.garden, "twice", picture=media.path, body=f"Look:\n\n![A leaf]({media.path})")
     page = sites.browser(GARDEN).get("/entries/twice")
     assert len(page.html.select(f'main img[src="{media.path}"]')) == 1
@@ -100,7 +105,7 @@ def test_the_feed_shows_them_with_absolute_addresses(sites: ContentSites, media:
 
 
 def test_a_decorative_picture_has_an_empty_text(sites: ContentSites) -> None:
-    media = add(sites, sites.garden, photo((1600, 900)), alt="kept", decorative=True)
+    media = add(sites, sites.garden, PHOTO, alt="kept", decorative=True)
     sites.add(sites.garden, "decorated", picture=media.path)
     assert sites.browser(GARDEN).get("/entries/decorated").html.select_one(".entry-picture img")["alt"] == ""
 
@@ -115,7 +120,7 @@ def test_the_picture_of_another_site_is_not_shown(sites: ContentSites, media: Me
 
 
 def test_a_site_with_a_path_serves_it_below_the_path(sites: ContentSites) -> None:
-    media = add(sites, sites.sternwarte, photo((1600, 900)), alt="Stars")
+    media = add(sites, sites.sternwarte, PHOTO, alt="Stars")
     sites.add(sites.sternwarte, "stars", picture=media.path)
     add_domain(sites.engine, STERNWARTE, f"{GARDEN}/sky")
     set_canonical(sites.engine, f"{GARDEN}/sky")

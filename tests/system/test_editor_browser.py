@@ -47,30 +47,6 @@ def test_from_the_operators_commands_to_a_page_that_readers_see(world: World) ->
     assert "Leaf mould" not in reader.content()
 
 
-def test_an_author_who_collides_with_an_editor_loses_no_word(world: World) -> None:
-    author = world.accept(world.invite(GARDEN, "anna", "author"))
-    editor = world.accept(world.invite(GARDEN, "emil", "editor"))
-    author.click("text=New entry")
-    author.fill("[name=title]", "Shared")
-    author.fill("[name=body]", "The first text.")
-    author.click("text=Save and publish")
-    editor.goto(author.url.partition("?")[0])
-    editor.fill("[name=body]", "The text of the editor.")
-    author.fill("[name=body]", "The text of the author.")
-    editor.click("main button[value=save]")
-    author.click("main button[value=save]")
-    assert author.locator("pre").inner_text() == "The text of the editor."
-    assert author.locator("[name=body]").input_value() == "The text of the author."
-    author.fill("[name=body]", "The texts of both.")
-    author.click("main button[value=save]")
-    author.click("text=Revisions")
-    kept = [text.strip() for text in author.locator("pre").all_text_contents()]
-    assert kept == ["The texts of both.", "The text of the author.", "The text of the editor.", "The first text."]
-    reader = world.page()
-    reader.goto(world.url(GARDEN, "/entries/shared"))
-    assert "The texts of both." in reader.content()
-
-
 def test_what_is_typed_is_kept_without_saving(world: World) -> None:
     page = world.accept(world.invite(GARDEN, "tim", "author"))
     page.click("text=New entry")
