@@ -1,7 +1,7 @@
 """The texts of compiled templates, which Mako keeps for tracebacks: their source, and the module compiled from it.
 
-They are several kilobytes for each file, and read only when a template fails. So they are kept compressed, beside what
-all modules of Mako have in common, which takes a fifth of the memory.
+They are several kilobytes for each file, and read only when a template fails. So they are kept compressed, by reference
+to what all modules of Mako have in common, in two fifths of the memory.
 """
 
 from __future__ import annotations
