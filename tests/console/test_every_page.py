@@ -23,7 +23,6 @@ from editor_sites import PASSWORD, browser_of
 from pyramid.interfaces import IRoutesMapper
 from webtest import TestApp, Upload
 
-from multisite.console.archive_upload import UPLOAD_TYPE
 from multisite.console.operators import ROLES, add_operator
 from multisite.console.pages import PAGES, ConsolePage
 from multisite.sites.jobs import add_job
@@ -158,10 +157,6 @@ def test_every_page_refuses_who_may_not_have_it(
     assert state(sites) != before
 
 
-def test_the_types_of_forms_are_those_that_the_test_sends() -> None:
-    assert UPLOAD_TYPE == "multipart/form-data"
-
-
 def test_no_page_of_the_console_is_on_a_site(sites: ContentSites, browsers: dict[str, TestApp]) -> None:
     """Nor for somebody who sends the cookie of an operator there, which a browser does not."""
     (cookie,) = browsers["everything"].cookies.items()
@@ -173,7 +168,7 @@ def test_no_page_of_the_console_is_on_a_site(sites: ContentSites, browsers: dict
             text = method(path, status="*").text
             assert "operator" not in text, name
             assert "– Console" not in text, name
-            # Routes that the site has itself, such as its home page and the log-in of its editor.
+        # Some paths are those of pages of the site, such as its home page and the log-in of its editor.
         if path not in own and path != "/":
             assert visitor.get(path, status="*").status_int == 404, path
 
