@@ -24,7 +24,7 @@ from console_world import (
 )
 from content_sites import GARDEN, STERNWARTE, ContentSites
 from databases import fresh_database
-from editor_sites import PASSWORD, add_user, browser_of
+from editor_sites import PASSWORD, add_user, browser_of, log_in
 from editor_texts import console_texts
 from paths import ROOT
 from sqlalchemy import event
@@ -40,7 +40,7 @@ from multisite.directory.listing import EVERY_SITE, SiteSelection
 from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
 from multisite.directory.records import get_site
 from multisite.sites.jobs import list_jobs
-from multisite.sites.operator_log import list_log
+from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.removal import remove_site
 from multisite.sites.sign_ins import make_sign_in, use_sign_in
 from multisite.sites.traffic import Traffic
@@ -439,6 +439,24 @@ def test_a_link_to_sign_in_ends_after_a_minute(world: ContentSites) -> None:
 
 
 # Language, and texts from sites.
+
+
+@pytest.mark.parametrize("operator", [None, "jane"])
+def test_changes_in_the_editor_are_logged_by_name(world: ContentSites, post: Any, operator: str | None) -> None:
+    login = f"writer-{operator}"
+    who = f"{login} (editor)" if operator is None else f"jane (as {login})"
+    add_user(world, world.garden, login, "owner")
+    if operator is None:
+        browser = log_in(world, GARDEN, login)
+    else:
+        browser = browser_of(world, GARDEN)
+        link = sign_in_link(post(f"/sites/{world.garden.id}/sign-in", {"login": login}))
+        browser.get(link.removeprefix(f"http://{GARDEN}"), status=303)
+    form = browser.get("/edit/settings").forms[0]
+    form["tagline"] = f"By {who}"
+    form.submit(status=303)
+    newest = next(list_log(world.engine, LogSelection(GARDEN, whats=("set",))))
+    assert (newest.who, newest.after) == (who, {"setting tagline": f"By {who}"})
 
 
 def test_the_console_is_there_in_german(world: ContentSites, jane: TestApp) -> None:

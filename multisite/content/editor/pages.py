@@ -121,7 +121,8 @@ def _protected(
         log_operator(request, found)
     if found.user.role not in ROLES[: ROLES.index(role) + 1]:
         raise HTTPForbidden
-    return protect(rendered(context, request))
+    with acting_as(_actor_name(found), address=request.remote_addr):
+        return protect(rendered(context, request))
 
 
 def _read_body(request: Request, *, takes_files: bool) -> None:
@@ -142,14 +143,19 @@ def _read_body(request: Request, *, takes_files: bool) -> None:
     read_form(request, MAX_FORM_BYTES)
 
 
+def _actor_name(found: LoggedIn) -> str:
+    """Return the name that the operator log gives to who is logged in."""
+    operator, login = found.log_in.operator, found.user.login
+    return f"{login} (editor)" if operator is None else f"{operator} (as {login})"
+
+
 def log_operator(request: Request, found: LoggedIn) -> None:
     """Record what an operator sends who has signed in as a user, under the name of the operator.
 
     In a transaction of its own, before it is done: what fails is recorded too.
     """
-    operator = found.log_in.operator
-    if operator is not None:
-        with acting_as(f"{operator} (as {found.user.login})", address=request.remote_addr):
+    if found.log_in.operator is not None:
+        with acting_as(_actor_name(found), address=request.remote_addr):
             after = {"page": request.matched_route.name, "path": request.path, "user": found.user.login}
             record_now(request.registry[DIRECTORY].engine, "act-as-user", request.site, after=after)
 
