@@ -81,13 +81,16 @@ def parse_query(text: str, language: str) -> Query:
     """Return the query that `text` is, in the language of the site."""
     text = unicodedata.normalize("NFC", text[:MAX_QUERY]).translate(_QUOTATION_MARKS)
     phrases = [tuple(term for _, term in terms_in_order(found, language)) for found in _PHRASE.findall(text)]
-    rest = _PHRASE.sub(" ", text)
     prefixes: dict[Prefix, None] = {}
-    for word in _BEGINNING.findall(rest):
-        prefix = _prefix(word, language)
-        if prefix is not None:
-            prefixes[prefix] = None
-            rest = rest.replace(f"{word}*", " ")
+
+    def take(found: re.Match[str]) -> str:
+        prefix = _prefix(found[1], language)
+        if prefix is None:
+            return found[0]
+        prefixes[prefix] = None
+        return " "
+
+    rest = _BEGINNING.sub(take, _PHRASE.sub(" ", text))
     terms = dict.fromkeys(term for phrase in phrases for term in phrase)
     terms |= dict.fromkeys(term for _, term in terms_in_order(rest, language))
     kept = list(terms)[:_MAX_WANTED]

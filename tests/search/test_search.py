@@ -332,6 +332,11 @@ def test_a_word_is_found_by_its_beginning(sites: ContentSites) -> None:
         assert sorted(session.scalars(sa.select(Entry.slug).where(entry_search.matches(session, "garl*")))) == ["d"]
 
 
+def test_one_beginning_may_end_as_another_one_does() -> None:
+    query = parse_query("den* garden* x den*", "en")
+    assert ([each.text for each in query.prefixes], query.terms) == (["den", "garden"], ("x",))
+
+
 def test_the_beginning_of_a_word_has_no_accents(sites: ContentSites) -> None:
     sites.add(sites.sternwarte, "x", title="Häuser", body="Ein Ärger.")
     assert found(sites, sites.sternwarte, "Häus*") == found(sites, sites.sternwarte, "haus*") == ["x"]
