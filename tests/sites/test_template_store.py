@@ -144,6 +144,32 @@ def test_a_copy_that_fails_changes_nothing(
     assert second.files() == first.files()
 
 
+def test_of_two_processes_that_copy_the_later_version_stays(
+    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = machines
+    first.mirror.push(SHOP)
+    real, has_read, may_go_on = TemplateStore.head, threading.Event(), threading.Event()
+
+    def head(self: TemplateStore, name: str) -> Tree | None:
+        found = real(self, name)
+        if threading.current_thread() is slow:
+            has_read.set()
+            may_go_on.wait(0.5)  # Less than forever, because the other one may have to wait for this one.
+        return found
+
+    monkeypatch.setattr(TemplateStore, "head", head)
+    slow = threading.Thread(target=second.mirror.refresh, args=(SHOP,))
+    slow.start()
+    has_read.wait(60)
+    first.write("sites/shop.example/page.mako", "two")
+    first.mirror.push(SHOP)
+    TemplateMirror(second.settings).refresh(SHOP)
+    may_go_on.set()
+    slow.join()
+    assert second.files()["page.mako"] == "two"
+
+
 def test_no_reader_sees_a_part_of_a_version(machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = machines
     rename = Path.rename

@@ -101,8 +101,9 @@ class TemplateMirror:
             StoreUnavailable: The store cannot be reached. The local folder is as before.
             MultisiteError: The store has a damaged tree, or the local folder cannot be written.
         """
-        head = self.store.head(name)
         with self._writing(name):
+            # Read while nobody else copies: otherwise an older version could replace a newer one.
+            head = self.store.head(name)
             if self._is_current(name, head):
                 return False
             folder = self.folder_of(name)
@@ -134,8 +135,8 @@ class TemplateMirror:
             MultisiteError: The store has a newer version, or a file of the folder cannot be pushed.
         """
         self.store.create()
-        head = self.store.head(name)
         with self._writing(name):
+            head = self.store.head(name)
             folder, before = self.folder_of(name), self._read_note(name)
             if not folder.is_dir():
                 raise MultisiteError(f"the folder {folder} does not exist")
