@@ -64,9 +64,8 @@ class OldSite:
         for alias in article.aliases:
             if "://" in alias:
                 yield _path_of(alias)
-            elif (
-                self.tool == "hugo" and own and not alias.startswith(("/", "?"))
-            ):  # Relative to the folder of the page.
+            elif self.tool == "hugo" and own and not alias.startswith(("/", "?")):
+                # It is relative to the folder of the page.
                 yield self.base + normpath(f"{own.rstrip('/').rpartition('/')[0]}/{alias}")
             else:
                 yield f"{self.base}/{alias.lstrip('/')}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -33,6 +34,7 @@ from multisite.content.exports.wordpress_survey import Survey, survey
 from multisite.content.exports.wxr import WxrRecord, read_wxr
 from multisite.content.limits import TITLE_LENGTH
 from multisite.content.markdown import Rendered, shorten
+from multisite.content.redirect_rules import Rule
 from multisite.content.report import ImportReport
 from multisite.content.tidy import BECAME_LINK, NestingTooDeep
 from multisite.content.upsert import BATCH_SIZE, Prepared, save_articles
@@ -92,10 +94,14 @@ def import_wordpress(
         placer = Placer(uploads or Uploads(), session, site, index, commits=not (strict or dry_run))
         reader = _Reader(found, index, zone, notes, placer)
         redirects = old_addresses(index, found.blog.path, _LISTS, lambda text: notes.note(None, "address", text))
-        save_articles(session, site, reader.read_all(path, progress), report, strict=strict, redirects=redirects)
-        if not report.rolled_back:
-            save_menu(session, found.menus, reader.find_target, reader.note_menu)
-            session.commit()
+        save_articles(
+            session,
+            site,
+            reader.read_all(path, progress),
+            report,
+            strict=strict,
+            redirects=chain(redirects, reader.save_menu(session)),
+        )
     notes.finish()
     return report
 
@@ -124,14 +130,18 @@ class _Reader:
                 if done % BATCH_SIZE == 0 or done == self.survey.total:
                     progress(done, self.survey.total)
 
-    def find_target(self, item: OldItem) -> tuple[str | None, str | None]:
+    def save_menu(self, session: Session) -> Iterator[Rule]:
+        """Save the menu after all redirects, in the transaction that a dry run rolls back; yield no redirect."""
+        save_menu(session, self.survey.menus, self._find_target, self._note_menu)
+        yield from ()
+
+    def _find_target(self, item: OldItem) -> tuple[str | None, str | None]:
         """Return the slug of the entry that an item of a menu leads to, or else the target; None for nothing."""
         if item.kind == "post_type":
             return self.index.slug_of(self.survey.source(item.number_of_object)), None
         return target_of(item, self.survey.menus, self.index, self.survey.blog)
 
-    def note_menu(self, kind: str, text: str, lost: bool) -> None:
-        """Add a note about a menu."""
+    def _note_menu(self, kind: str, text: str, lost: bool) -> None:
         self.notes.note(None, kind, text, lost=lost)
 
     def _on_control_character(self, line: int) -> None:

@@ -43,14 +43,16 @@ class OldItem:
     order: int
     label: str
     kind: str
-    object: str
     number_of_object: int
     url: str
 
 
 @dataclass(slots=True)
 class OldMenus:
-    """The menus of a blog by their names, and its categories by the numbers that menus use."""
+    """The menus of a blog by their names, and its categories by the numbers that menus use.
+
+    `count` is the number of items, of which the first 5,000 are kept.
+    """
 
     items: dict[str, list[OldItem]] = field(default_factory=dict)
     categories: dict[int, str] = field(default_factory=dict)
@@ -69,7 +71,6 @@ class OldMenus:
             order=read_number(record.fields.get("wp:menu_order")),
             label=shorten(plain_text(record.fields.get("title", "")), TITLE_LENGTH - 1),
             kind=values.get("_menu_item_type", ""),
-            object=values.get("_menu_item_object", ""),
             number_of_object=read_number(values.get("_menu_item_object_id")),
             url=values.get("_menu_item_url", "").strip(),
         )
@@ -102,6 +103,8 @@ def save_menu(
     if not menus.items:
         return
     name, items = menus.main()
+    if menus.count > _MAX_OLD_ITEMS:
+        note("left out", f"items of menus after {_MAX_OLD_ITEMS:,}", True)
     if session.scalars(sa.select(MenuItem.id).limit(1)).first() is not None:
         note("menu", "the site has a menu already, which is kept", False)
         return
@@ -150,7 +153,7 @@ def target_of(item: OldItem, menus: OldMenus, index: ExportIndex, blog: OldBlog)
     """Return the slug of the entry of an item that is not for a post, or else its target; both may be None."""
     if item.kind == "taxonomy":
         tag = index.find_tag("category", menus.categories.get(item.number_of_object, ""))
-        return None, None if tag is None else tag_path(tag)
+        return None, None if tag is None else parse_rule("/menu", tag_path(tag)).target
     address = blog.address(item.url)
     if address is not None:
         slug = index.find_address(address)

@@ -44,7 +44,6 @@ _RECORDS = frozenset({"item", "wp:author", "wp:category"})
 _META = frozenset(
     {
         "_menu_item_menu_item_parent",
-        "_menu_item_object",
         "_menu_item_object_id",
         "_menu_item_type",
         "_menu_item_url",
