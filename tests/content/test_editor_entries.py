@@ -1,4 +1,7 @@
-"""The editor: entries are written, published, changed by several people, deleted and brought back."""
+"""The editor: entries are written, published, changed by several people, deleted and brought back.
+
+What is only rendered is tested on PostgreSQL in the long run only.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,11 @@ pytestmark = pytest.mark.slow
 
 MINE = f"http://{GARDEN}"
 ROLES = ("owner", "editor", "author", "other")
+
+ONLY_RENDERED = pytest.mark.parametrize(
+    "world", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)], indirect=True
+)
+"""Marks a test of what is only rendered: its statements are those that other tests execute on both databases."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -133,6 +141,7 @@ BAD = {
 }
 
 
+@ONLY_RENDERED
 def test_bad_input_is_explained_and_nothing_is_lost(sites: ContentSites) -> None:
     author = log_in(sites, GARDEN, "author")
     fields = {"title": "A", "body": "My text.", "csrf_token": csrf_token(author), "action": "publish"}
@@ -151,6 +160,7 @@ def test_the_first_save_of_an_imported_entry_keeps_what_was_imported(sites: Cont
     assert texts(sites) == ["As imported.", "As edited."]
 
 
+@ONLY_RENDERED
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -356,6 +366,7 @@ def test_a_bounded_number_of_texts_is_kept(sites: ContentSites) -> None:
     assert len(rows_of(sites, sites.garden)["autosaves"]) == 20
 
 
+@ONLY_RENDERED
 @pytest.mark.parametrize("fields", ["", "[1]", '{"title": 1, "body": ["x"]}', "[" * 100_000])
 def test_an_autosave_that_no_form_has_sent_breaks_no_page(sites: ContentSites, fields: str) -> None:
     # As the archive of a site may have it.
@@ -546,6 +557,7 @@ def test_a_duplicate_is_a_draft_of_who_made_it(sites: ContentSites) -> None:
     assert sites.browser(GARDEN).get("/entries/" + "t" * 200).status_int == 200  # The entry itself is as before.
 
 
+@ONLY_RENDERED
 def test_a_duplicate_of_an_imported_entry_keeps_its_dialect(sites: ContentSites, tmp_path: Path) -> None:
     (tmp_path / "2024-05-05-jekyll.md").write_text("---\ntitle: T\n---\n# A heading {#here}\n", "utf-8")
     import_entries(sites.engine, sites.garden, [tmp_path])
@@ -572,6 +584,7 @@ def test_a_long_list_has_pages(sites: ContentSites) -> None:
     assert len(editor.get(older["href"]).html.select(".rows a")) == 1
 
 
+@ONLY_RENDERED
 def test_a_preview_is_the_page_of_the_site_and_runs_nothing(sites: ContentSites) -> None:
     author = log_in(sites, GARDEN, "author")
     address = write(author, "save")
@@ -582,6 +595,7 @@ def test_a_preview_is_the_page_of_the_site_and_runs_nothing(sites: ContentSites)
     assert (page.headers["Cache-Control"], page.headers["X-Robots-Tag"]) == ("no-store", "noindex")
 
 
+@ONLY_RENDERED
 def test_what_an_author_types_runs_in_no_browser(sites: ContentSites) -> None:
     author = log_in(sites, GARDEN, "author")
     body = "\n\n".join(SCRIPT_PAYLOADS)
