@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -357,3 +358,35 @@ def test_archive_with_changed_bytes_raises_nothing_else(server: Server, data: st
     finally:
         path.unlink()
     assert "\n" not in reason
+
+
+@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@given(data=st.data())
+def test_archive_with_fuzzed_members_changes_nothing_or_is_imported(server: Server, data: st.DataObject) -> None:
+    """The manifest has the checksums of the changed members, so that only their content can be refused."""
+    members = server.members()
+    name = data.draw(st.sampled_from(sorted(members)))
+    content = bytearray(members[name])
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(content)))
+        end = start + data.draw(st.integers(0, 3))
+        content[start:end] = data.draw(st.binary(max_size=3) | st.sampled_from([b"null", b"-1", b'"', b"[]", b"\n"]))
+    members[name] = bytes(content)
+    path = server.archive.with_name("fuzzed.zip")
+    try:
+        write(path, members)
+    except ValueError:  # The manifest itself is no JSON any more, so that no checksum can be put into it.
+        with zipfile.ZipFile(path, "w") as archive:
+            for each in members:
+                archive.writestr(each, members[each])
+    before, host = server.state(), f"fuzzed-{uuid4().hex}.example"
+    try:
+        import_site(server.engine, path, settings=server.settings, contents=CONTENTS, host=host, with_templates=True)
+    except MultisiteError as error:
+        reason, after = str(error), server.state()
+    else:
+        reason, after = "", before
+    finally:
+        path.unlink()
+    assert "\n" not in reason
+    assert after == before
