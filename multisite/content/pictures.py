@@ -1,4 +1,4 @@
-"""The pictures of entries, as HTML images: `image_of` of templates.
+"""The pictures of entries, as HTML images: `image_of` and `lead_image_of` of templates.
 
 A page whose entries have no pictures makes no query for them, and a list makes one for all of its pictures.
 """
@@ -60,7 +60,8 @@ class Pictures:
             sizes: How wide the image is, as HTML's `sizes`, for one that is loaded at once; None for one that is loaded
                 when it is about to be seen, in the width that it has on the page.
         """
-        media = self.media_of(entry, among)
+        # Most entries of most lists have no picture.
+        media = None if entry.picture is None else self.media_of(entry, among)
         if media is None:
             return None
         attributes = media.image_attributes() | {"alt": "" if media.decorative else media.alt}
