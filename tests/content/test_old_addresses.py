@@ -476,8 +476,7 @@ PELICAN_POSTS = {
     [
         "",
         "ARTICLE_SAVE_AS = '{category}/{date:%Y}/{date:%b}/{date:%-d}/{slug}/index.html'",
-        "SLUGIFY_SOURCE = 'basename'\nDEFAULT_LANG = 'de'",
-        "ARTICLE_LANG_SAVE_AS = 'l/{lang}/{slug}.html'",
+        "SLUGIFY_SOURCE = 'basename'\nDEFAULT_LANG = 'de'\nARTICLE_LANG_SAVE_AS = 'l/{lang}/{slug}.html'",
     ],
 )
 def test_pelican(sqlite_sites: ContentSites, tmp_path: Path, more: str) -> None:

@@ -26,7 +26,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(TEXTS)
 def test_the_fields_are_those_of_the_parser(text: str) -> None:
     simple = read_simple_yaml(text)
