@@ -218,7 +218,8 @@ def _end(status: int) -> None:
 
     threading._shutdown()  # type: ignore[attr-defined] # Waits for threads, as at the end of any program.
     atexit._run_exitfuncs()
-    vars(sys.modules["__main__"]).clear()
+    if threading.active_count() == 1:  # Other threads are daemons, which might run a function of the program.
+        vars(sys.modules["__main__"]).clear()
     gc.collect()
     try:
         sys.stdout.flush()
