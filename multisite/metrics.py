@@ -44,7 +44,9 @@ MAX_SITES = 1_000
 NO_SITE, OTHER_SITES = "-", "(other)"
 """Labels of requests without a site, regardless of their Host, and of all sites beyond `MAX_SITES`."""
 
-SITES: SiteMetrics = (LibraryMetrics if "PROMETHEUS_MULTIPROC_DIR" in os.environ else CompactMetrics)(REGISTRY)
+# The library's own condition, with its deprecated spelling.
+_has_many_processes = any(name in os.environ for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"))
+SITES: SiteMetrics = (LibraryMetrics if _has_many_processes else CompactMetrics)(REGISTRY)
 DIRECTORY_LOOKUPS = Counter("multisite_directory_lookups", "Requests by whether their host was cached.", ["found"])
 PAGES = Counter("multisite_page_cache", "Responses of cacheable pages, by whether they came from the cache.", ["found"])
 
