@@ -139,7 +139,7 @@ def test_a_check_is_a_job_whose_findings_the_page_shows(sites: ContentSites) -> 
     assert [each.get_text() for each in page.html.select(".findings .pill")] == ["Fault", "Notice"]
     assert "it &lt;b&gt;leads&lt;/b&gt; astray" in page.text
     assert "rita (console)" in page.html.select_one("#check").find_parent("section").get_text()
-    assert "2 findings, 1 faults" in browser.get("/jobs").text
+    assert "Findings: 2, faults: 1" in browser.get("/jobs").text
 
 
 def test_a_worker_that_does_not_know_the_application_says_so(sites: ContentSites) -> None:

@@ -6,7 +6,7 @@
 % elif job.kind == "bulk" and job.result and job.has_ended:
 ${number_of_sites(len(job.result["sites"]))}, ${t("{number} failed", number=job.result["failed"])}\
 % elif job.result and job.has_ended and "findings" in job.result:
-${t("{number} findings, {faults} faults", number=job.result["findings"], faults=job.result["faults"])}\
+${t("Findings: {number}, faults: {faults}", number=job.result["findings"], faults=job.result["faults"])}\
 % elif job.result and job.has_ended and "measured" in job.result:
 ${number_of_sites(job.result["measured"])}\
 % elif job.result and job.has_ended:

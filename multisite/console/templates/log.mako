@@ -22,7 +22,7 @@
     <td><time datetime="${each.at.isoformat(timespec="seconds")}">${when(each.at)}</time></td>
     <td data-label="${t('Who')}">${each.who}${f", {each.address}" if each.address else ""}</td>
     <td data-label="${t('Action')}">${each.what}</td>
-    <td data-label="${t('Site')}">${each.site or "–"}</td>
+    <td class="host" data-label="${t('Site')}">${each.site or "–"}</td>
     <td data-label="${t('Change')}">
 % for name, before, after in changes(each):
       <div><b>${name}</b> ${"" if before is None else before + " → "}${"–" if after is None else after}</div>

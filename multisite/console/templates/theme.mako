@@ -22,7 +22,7 @@
       <p><span class="pill active">${t("In use")}</span></p>
 % endif
 % if each.hidden:
-      <details><summary>${t("{number} files of the site hide those of the theme", number=len(each.hidden))}</summary>
+      <details><summary>${t("Files of the site that hide those of the theme: {number}", number=len(each.hidden))}</summary>
       <ul class="plain">
 % for file in each.hidden[:20]:
         <li><code>${file}</code></li>
