@@ -61,6 +61,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         recorder = sites.app.registry[TRAFFIC]
         recorder.flush()
         recorder._finalize.detach()
+        # Its thread would write to a database that is gone.
+        recorder._state.stopped.set()
 
 
 @pytest.fixture
