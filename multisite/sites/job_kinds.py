@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from multisite.core import program
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.sites import removal
 from multisite.sites.archive.copying import copy_site
@@ -84,7 +85,7 @@ def _restore(context: JobContext, job: Job, arguments: Arguments) -> dict[str, A
 
 def _check(context: JobContext, _job: Job, _arguments: Arguments) -> dict[str, Any]:
     if context.check is None:
-        raise MultisiteError("this worker does not know the application: run 'multisite work'")
+        raise MultisiteError(f"this worker does not know the application: run '{program.command('work')}'")
     started = time.monotonic()
     findings = context.check(context.progress)
     keep_check(context.engine, findings, seconds=time.monotonic() - started)

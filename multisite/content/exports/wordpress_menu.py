@@ -21,6 +21,7 @@ from multisite.content.markdown import shorten
 from multisite.content.menu import MenuItem
 from multisite.content.models import Entry
 from multisite.content.redirect_rules import InvalidRedirect, parse_rule
+from multisite.core import program
 
 __all__ = ["ITEM", "OldItem", "OldMenus", "save_menu", "target_of"]
 
@@ -126,7 +127,8 @@ def save_menu(
         saved[item.number] = row
         tops[item.number] = top or row  # A menu has two levels.
     if saved:
-        text = f"{len(saved)} items of menu {name}; pages show it after: multisite set HOST own_menu=true"
+        shown = program.command("set HOST own_menu=true")
+        text = f"{len(saved)} items of menu {name}; pages show it after: {shown}"
         note("menu", text, False)
 
 
