@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPNotFound
@@ -16,30 +13,15 @@ from multisite.console.pages import add_page, done
 from multisite.console.site_list_pages import explain
 from multisite.console.site_pages import SITE_PATTERN, find_record, site_url, site_variables
 from multisite.console.user_pages import site_session
-from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.errors import MultisiteError
 from multisite.private_pages import field
-from multisite.sites.settings.theme_file import THEME_FILE, read_theme_file
-from multisite.sites.themes import check_theme, hidden_files, list_themes
+from multisite.sites.theme_list import find_picture, offered_themes
+from multisite.sites.themes import check_theme
 from multisite.sites.updates import set_theme
 from multisite.web.theme_preview import THEME_PREVIEW, ThemePreview
 
 __all__ = ["includeme"]
-
-PICTURES = {"screenshot.png": "image/png", "screenshot.jpg": "image/jpeg", "screenshot.webp": "image/webp"}
-"""The names of the picture in the folder of a theme, and their media types: none that can contain a script."""
-
-MAX_PICTURE_BYTES = 2_000_000
-
-
-class ListedTheme(NamedTuple):
-    """A theme: its name, its label, whether it has a picture, and which files of the site hide files of it."""
-
-    name: str
-    label: str
-    has_picture: bool
-    hidden: Sequence[str]
 
 
 def theme(request: Request) -> Any:
@@ -63,7 +45,7 @@ def theme(request: Request) -> Any:
     return site_variables(
         request,
         record,
-        themes=list(_themes(console.settings, record.site)),
+        themes=list(offered_themes(console.settings, record.site)),
         link=None if link is None else site_url(request, record).rstrip("/") + link,
         shown=shown,
         can_preview=preview is not None,
@@ -80,34 +62,12 @@ def _link(request: Request, site: Site, wanted: str | None, preview: ThemePrevie
         return preview.make_link(session, session.info["site"], wanted, console.settings, console.declared)
 
 
-def _themes(settings: Settings, site: Site) -> Iterator[ListedTheme]:
-    for name in list_themes(settings):
-        folder = settings.themes_dir / name
-        try:
-            label = read_theme_file(folder / THEME_FILE).label
-        except MultisiteError:  # `multisite check` reports it.
-            label = name
-        own = settings.sites_dir / site.folder
-        hidden = [str(path.relative_to(own)) for path in hidden_files(settings, dataclasses.replace(site, theme=name))]
-        yield ListedTheme(name, label, _picture(settings, name) is not None, hidden)
-
-
-def _picture(settings: Settings, name: str) -> Path | None:
-    """Return the path of the picture of a theme; None if it has none, or too large a one."""
-    for file in PICTURES:
-        path = settings.themes_dir / name / file
-        if path.is_file() and not path.is_symlink() and path.stat().st_size <= MAX_PICTURE_BYTES:
-            return path
-    return None
-
-
 def picture(request: Request) -> Response:
     """The picture of a theme."""
-    settings, name = request.console.settings, request.matchdict["name"]
-    path = _picture(settings, name) if name in list_themes(settings) else None
-    if path is None:
+    found = find_picture(request.console.settings, request.matchdict["name"])
+    if found is None:
         raise HTTPNotFound
-    return Response(path.read_bytes(), content_type=PICTURES[path.name], cache_control="private, max-age=300")
+    return Response(found[0], content_type=found[1], cache_control="private, max-age=300")
 
 
 def includeme(config: Configurator) -> None:

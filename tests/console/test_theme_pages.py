@@ -14,9 +14,9 @@ from databases import fresh_database
 from editor_sites import browser_of
 from webtest import TestApp
 
-from multisite.console import theme_pages
 from multisite.core.settings import parse_settings
 from multisite.directory.records import get_site
+from multisite.sites import theme_list
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.themes import create_theme
 from multisite.sites.updates import add_site
@@ -74,7 +74,7 @@ def test_a_picture_is_a_file_of_the_theme_and_not_too_large(
     link.symlink_to(tmp_path / "secret")
     rita.get("/themes/plain/picture", status=404)
     link.unlink()
-    monkeypatch.setattr(theme_pages, "MAX_PICTURE_BYTES", len(PICTURE) - 1)
+    monkeypatch.setattr(theme_list, "MAX_PICTURE_BYTES", len(PICTURE) - 1)
     rita.get("/themes/harbour/picture", status=404)
 
 

@@ -131,6 +131,7 @@ PATHS = (
     "/edit/people",
     "/edit/settings",
     "/edit/settings/links",
+    "/edit/settings/theme",
     "/logout",
 )
 

@@ -29,3 +29,4 @@ def includeme(config: Configurator) -> None:
     config.include("multisite.content.editor.people_pages")
     config.include("multisite.content.editor.settings_pages")
     config.include("multisite.content.editor.layout_pages")
+    config.include("multisite.content.editor.theme_pages")

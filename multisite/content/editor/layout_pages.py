@@ -11,19 +11,22 @@ from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPError, HTTPException, HTTPNotFound, HTTPSeeOther
+from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 
 from multisite.content.editor.addressed import number_of
-from multisite.content.editor.pages import add_page, translate, variables
+from multisite.content.editor.pages import TEMPLATES, add_page, logged_in, translate, variables
 from multisite.content.layout_links import (
     LINK_DAYS,
     LINK_PATH,
+    LayoutChanges,
     LayoutLink,
     changed_site,
     find_changes,
     is_folder_of_another_site,
     list_links,
+    make_link,
     make_theme_link,
     withdraw_link,
 )
@@ -32,7 +35,7 @@ from multisite.core.site import Site
 from multisite.private_pages import field, protect
 from multisite.web.error_pages import add_error_page
 
-__all__ = ["includeme", "link_variables"]
+__all__ = ["includeme", "new_link"]
 
 _PERSONAL = ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "REMOTE_USER", "webob._parsed_cookies")
 """Environ keys of who is logged in."""
@@ -100,10 +103,17 @@ def links(request: Request) -> Any:
         if not withdraw_link(request.dbsession, number_of(field(request, "link")) or 0):
             raise HTTPNotFound
         return HTTPSeeOther(request.route_path("editor_layout_links", _query={"done": 1}))
-    return link_variables(request)
+    return _variables(request)
 
 
-def link_variables(request: Request, link: str | None = None) -> dict[str, Any]:
+def new_link(request: Request, changes: LayoutChanges) -> Response:
+    """Make a link to the site with `changes`, which are not saved, and show it on the page of links."""
+    token = make_link(request.dbsession, request.site, logged_in(request).user, changes)
+    link = request.site_url(request.site, LINK_PATH.replace("{token}", token) + "/")
+    return render_to_response(f"{TEMPLATES}layout_links.mako", _variables(request, link), request=request)
+
+
+def _variables(request: Request, link: str | None = None) -> dict[str, Any]:
     """Return the variables of the page of links; `link` is a new one, which is shown once."""
     return variables(
         request,

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPSeeOther
-from pyramid.renderers import render_to_response
 from pyramid.request import Request
-from pyramid.response import Response
 
-from multisite.content.editor.layout_pages import link_variables
-from multisite.content.editor.pages import N_, TEMPLATES, add_page, logged_in, translate, variables
-from multisite.content.layout_links import LINK_PATH, LayoutChanges, make_link
+from multisite.content.editor.layout_pages import new_link
+from multisite.content.editor.pages import N_, add_page, translate, variables
+from multisite.content.layout_links import LayoutChanges
 from multisite.core.keys import DIRECTORY
 from multisite.forms import SITE_TEXTS, SettingsForm, changed_texts, save_settings, site_settings_form
 from multisite.private_pages import field
@@ -56,7 +54,8 @@ def settings(request: Request) -> Any:
         if form.validate():
             changed = changed_texts(form, texts)
             if field(request, "action") == "preview":
-                return _preview(request, changed)
+                columns = {name: changed.pop(name) for name in SITE_TEXTS if name in changed}
+                return new_link(request, LayoutChanges(columns, changed))
             directory = request.registry[DIRECTORY]
             save_settings(directory.engine, request.site.domain, texts, changed, declared=declared)
             directory.refresh_soon()
@@ -66,15 +65,6 @@ def settings(request: Request) -> Any:
     done = translate(request, "The settings are saved.") if request.GET.get("done") else None
     images = _images(request, form)
     return variables(request, form=form, images=images, error=error, done=None if error else done)
-
-
-def _preview(request: Request, changed: dict[str, str | None]) -> Response:
-    """Make a link to the site with these settings, which are not saved, and show it."""
-    columns = {name: changed.pop(name) for name in SITE_TEXTS if name in changed}
-    changes, user = LayoutChanges(columns, changed), logged_in(request).user
-    token = make_link(request.dbsession, request.site, user, changes)
-    link = request.site_url(request.site, LINK_PATH.replace("{token}", token) + "/")
-    return render_to_response(f"{TEMPLATES}layout_links.mako", link_variables(request, link), request=request)
 
 
 def _images(request: Request, form: SettingsForm) -> list[tuple[str, str]]:

@@ -25,4 +25,5 @@
   <p><button type="submit">${t("Save")}</button>
   <button type="submit" name="action" value="preview" class="quiet">${t("Make a preview link")}</button></p>
 </form>
+<p><a href="${path('editor_theme')}">${t("Theme")}</a></p>
 <p><a href="${path('editor_layout_links')}">${t("Preview links of the layout")}</a></p>
