@@ -82,8 +82,10 @@ def list_jobs(ini_uri: str, statuses: tuple[str, ...], limit: int, as_json: bool
 
 
 def _as_dict(job: Job) -> dict[str, Any]:
+    from multisite.sites.hidden_values import without_secrets
+
     times = {name: time and time.isoformat() for name, time in asdict(job).items() if hasattr(time, "isoformat")}
-    return {**asdict(job), **times}
+    return {**asdict(job), **times, "arguments": without_secrets(job.arguments)}
 
 
 @click.command()

@@ -6,7 +6,6 @@ a script leave the same rows. `multisite.core.actor` says who acts. Values that 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,14 +24,13 @@ from multisite.directory.models import AS_MULTISITE, as_multisite
 from multisite.directory.operator_tables import log_table
 from multisite.directory.records import SiteRecord, get_site
 from multisite.errors import UnknownSite
+from multisite.sites.hidden_values import without_secrets
 from multisite.sites.settings.registry import parse_own_settings
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 __all__ = [
-    "HIDDEN",
-    "SECRET_WORDS",
     "LogEntry",
     "LogSelection",
     "LoggedChange",
@@ -46,26 +44,8 @@ __all__ = [
     "record_site_change",
 ]
 
-HIDDEN = "(hidden)"
-"""What the log has in place of a secret."""
-
-SECRET_WORDS = frozenset(
-    {
-        "auth", "cookie", "credential", "credentials", "digest", "dsn", "hash", "key", "keys", "link", "otp", "pass",
-        "passphrase", "passwd", "password", "passwords", "pin", "private", "salt", "secret", "secrets", "signature",
-        "token", "tokens", "totp",
-    }
-)  # fmt: skip
-"""The value of a key with one of these words is hidden, such as that of the setting `shop.api_key`."""
-
-MAX_TEXT_CHARACTERS = 2_000
-"""Longer texts are truncated: the log says what changed, and keeps no copy of it."""
-
 PAGE_ENTRIES = 1_000
 """How many entries `list_log` reads at a time."""
-
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_PASSWORD_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+@", re.IGNORECASE)
 
 Values = Mapping[str, Any]
 
@@ -109,8 +89,8 @@ def record_changes(connection: Connection, what: str, changes: Iterable[LoggedCh
             **common,
             "site_id": None if each.site is None else each.site.id,
             "site": None if each.site is None else each.site.domain,
-            "before": None if each.before is None else _safe("", each.before),
-            "after": None if each.after is None else _safe("", each.after),
+            "before": None if each.before is None else without_secrets(each.before),
+            "after": None if each.after is None else without_secrets(each.after),
         }
         for each in changes
     ]
@@ -184,21 +164,6 @@ def _values(each: SiteRecord) -> dict[str, Any]:
         "domains": [f"{domain.host} ({domain.kind})" for domain in each.domains],
         **{f"setting {name}": text for name, text in own.items()},
     }
-
-
-def _safe(key: str, value: Any) -> Any:
-    """Return `value` without secrets, and without texts of any length."""
-    if not {word.lower() for word in _WORDS.findall(key)}.isdisjoint(SECRET_WORDS):
-        return value if value is None or isinstance(value, bool) else HIDDEN
-    if isinstance(value, Mapping):
-        return {str(name): _safe(str(name), each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_safe("", each) for each in value]
-    if isinstance(value, str):
-        # Not all of a long text is searched, but enough that no password is cut in the middle.
-        text = _PASSWORD_IN_URL.sub(rf"\g<1>{HIDDEN}@", value[: 2 * MAX_TEXT_CHARACTERS])
-        return text if len(text) <= MAX_TEXT_CHARACTERS else text[:MAX_TEXT_CHARACTERS] + "…"
-    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 
 def record_export(engine: Engine, site: Site, archive: Path, *, users: str = "keep") -> None:

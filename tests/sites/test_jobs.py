@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -347,6 +348,21 @@ def test_the_commands(tmp_path: Path, sqlite_database_url: str) -> None:
     assert [line.split("  ")[3] for line in listed] == ["cancelled", "done"]
     assert '"failed": 0' in folder.invoke("list-jobs", "--status", "done", "--json").stdout
     assert "has ended already" in folder.fails("cancel-job", str(first.id))
+
+
+def test_commands_show_no_secret_of_a_job(tmp_path: Path, sqlite_database_url: str) -> None:
+    folder = Folder(tmp_path, sqlite_database_url)
+    texts = {"shop.api_key": "s3cret-of-the-shop", "posts_per_page": "7", "feed": "https://ann:s3cret@feed.example/"}
+    with closing_engine(sqlite_database_url) as engine:
+        migrate_own(engine)
+        job = jobs.add_job(engine, "bulk", arguments={"action": "set", "hosts": ["a.example"], "settings": texts})
+        shown = {"shop.api_key": "(hidden)", "posts_per_page": "7", "feed": "https://ann:(hidden)@feed.example/"}
+        expected = {"action": "set", "hosts": ["a.example"], "settings": shown}
+        listed, cancelled = (folder.invoke(*words, "--json").stdout for words in (["list-jobs"], ["cancel-job", "1"]))
+        assert json.loads(listed)[0]["arguments"] == expected
+        assert json.loads(cancelled)["arguments"] == expected
+        # The worker needs them.
+        assert state(engine, job).arguments["settings"] == texts
 
 
 # Several sites at once

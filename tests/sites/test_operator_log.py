@@ -24,10 +24,8 @@ from multisite.scoping import execution, scoped_text
 from multisite.sites import availability, domains, rotate_secret, updates
 from multisite.sites.archive.copying import copy_site
 from multisite.sites.batches import NewSite, add_sites
+from multisite.sites.hidden_values import HIDDEN, MAX_TEXT_CHARACTERS, SECRET_WORDS
 from multisite.sites.operator_log import (
-    HIDDEN,
-    MAX_TEXT_CHARACTERS,
-    SECRET_WORDS,
     LogEntry,
     LogSelection,
     list_log,

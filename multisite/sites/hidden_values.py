@@ -1,0 +1,47 @@
+"""Values for people to read, without secrets: in the operator log, and in the lists of jobs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["HIDDEN", "MAX_TEXT_CHARACTERS", "SECRET_WORDS", "without_secrets"]
+
+HIDDEN = "(hidden)"
+"""What is shown in place of a secret."""
+
+SECRET_WORDS = frozenset(
+    {
+        "auth", "cookie", "credential", "credentials", "digest", "dsn", "hash", "key", "keys", "link", "otp", "pass",
+        "passphrase", "passwd", "password", "passwords", "pin", "private", "salt", "secret", "secrets", "signature",
+        "token", "tokens", "totp",
+    }
+)  # fmt: skip
+"""The value of a key with one of these words is hidden, such as that of the setting `shop.api_key`."""
+
+MAX_TEXT_CHARACTERS = 2_000
+"""Longer texts are truncated: the log says what changed, and keeps no copy of it."""
+
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_PASSWORD_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+@", re.IGNORECASE)
+
+
+def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` without secrets, and without texts of any length."""
+    return {str(name): _safe(str(name), each) for name, each in values.items()}
+
+
+def _safe(key: str, value: Any) -> Any:
+    """Return `value` without secrets, and without texts of any length."""
+    if not {word.lower() for word in _WORDS.findall(key)}.isdisjoint(SECRET_WORDS):
+        return value if value is None or isinstance(value, bool) else HIDDEN
+    if isinstance(value, Mapping):
+        return {str(name): _safe(str(name), each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_safe("", each) for each in value]
+    if isinstance(value, str):
+        # Not all of a long text is searched, but enough that no password is cut in the middle.
+        text = _PASSWORD_IN_URL.sub(rf"\g<1>{HIDDEN}@", value[: 2 * MAX_TEXT_CHARACTERS])
+        return text if len(text) <= MAX_TEXT_CHARACTERS else text[:MAX_TEXT_CHARACTERS] + "…"
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
