@@ -57,6 +57,8 @@ def upgrade_own(bind: Engine | Connection) -> list[str]:
         with bind.connect() as connection:
             return upgrade_own(connection)
     if bind.in_transaction():
+        if _has_heads(bind):  # As usual if a migration adds a site, once for each of its tables.
+            return []
         # A savepoint makes it atomic even if the sqlite3 driver has not really begun a transaction.
         with bind.begin_nested():
             return _upgrade_own_tables(bind)
@@ -124,7 +126,11 @@ def is_current(connection: Connection) -> bool:
     `connection` must not be in a transaction.
     """
     with connection.begin():
-        return set(_own_context(connection).get_current_heads()) == _own_heads()
+        return _has_heads(connection)
+
+
+def _has_heads(connection: Connection) -> bool:
+    return set(_own_context(connection).get_current_heads()) == _own_heads()
 
 
 def pending_revisions(connection: Connection) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+from databases import migrate_own
 from scope_database import HOST, Database, enforcing, quoted
 from sqlalchemy.exc import IntegrityError
 
@@ -15,6 +16,7 @@ from multisite.errors import MultisiteError
 @pytest.fixture
 def database(postgresql_database_url: str) -> Iterator[Database]:
     engine = sa.create_engine(postgresql_database_url)
+    migrate_own(engine)
     yield Database(engine)
     engine.dispose()
 
@@ -22,6 +24,7 @@ def database(postgresql_database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def sqlite(sqlite_database_url: str) -> Iterator[Database]:
     engine = enforcing(sa.create_engine(sqlite_database_url))
+    migrate_own(engine)
     yield Database(engine)
     engine.dispose()
 
