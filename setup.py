@@ -71,6 +71,7 @@ content = [
     "markdownify>=1.2",
     "mdit-py-plugins>=0.5",  # Footnotes, task lists and what else the blogs that are imported use beside CommonMark.
     "nh3>=0.3",  # The first with a Cleaner that is made once.
+    "Pygments>=2.20",  # The first without known expressions of exponential time: CVE-2026-4539.
     "PyYAML>=6.0",
     "waitress>=3.0.1",
 ]
@@ -130,6 +131,7 @@ lint = [
     "import-linter>=2.1,<3",
     "mypy>=2.4,<2.5",
     "ruff>=0.17,<0.18",
+    "types-Pygments>=2.19",
     "types-PyYAML>=6.0",
     "types-defusedxml>=0.7",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 
 import nh3
 
+from multisite.content.highlighting import CLASSES
 from multisite.content.tidy import Rewrite, balance
 
 __all__ = ["ALLOWED_WITH_ANCHORS", "ANCHOR_PREFIX", "OnRemoved", "clean", "text_of"]
@@ -40,6 +41,7 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "ins": {"cite", "datetime"},
     "ol": {"start", "reversed"},
     "source": {"src", "type"},
+    "span": {"class"},  # The highlighting of code; restricted to the classes of Pygments below.
     "td": {"colspan", "rowspan", "style"},  # The alignment of a column; restricted to text-align below.
     "th": {"colspan", "rowspan", "scope", "style"},
     "time": {"datetime"},
@@ -87,9 +89,8 @@ def text_of(html: str, *, raw: bool) -> str:
 
 
 def _keep_attribute(tag: str, attribute: str, value: str) -> str | None:
-    if tag == "code" and attribute == "class":
-        kept = [name for name in value.split() if name.startswith("language-")]
-        return " ".join(kept) or None
+    if attribute == "class":
+        return " ".join(name for name in value.split() if _may_have(tag, name)) or None
     if attribute == "style":
         return value if value in ("text-align:left", "text-align:right", "text-align:center") else None
     if attribute == "srcset":  # Several URLs, which nh3 does not treat as such.
@@ -100,6 +101,11 @@ def _keep_attribute(tag: str, attribute: str, value: str) -> str | None:
         scheme = _SCHEME.match(_INVISIBLE.sub("", value))
         return value if scheme is None or scheme[1].lower() in _SCHEMES else None
     return value
+
+
+def _may_have(tag: str, name: str) -> bool:
+    """Return whether an element, `code` or `span`, may have this class."""
+    return name.startswith("language-") if tag == "code" else name in CLASSES
 
 
 def _keep_anchor(tag: str, attribute: str, value: str) -> str | None:

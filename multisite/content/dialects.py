@@ -26,6 +26,7 @@ from multisite.content.anchors import add_heading_ids
 from multisite.content.attribute_lists import drop_inline_lists, read_block_lists
 from multisite.content.code_languages import read_code_languages
 from multisite.content.code_spans import find_code, is_in
+from multisite.content.highlighting import render_fence
 from multisite.content.kramdown import prepare_kramdown
 
 __all__ = ["Dialect", "Parser", "prepare"]
@@ -89,6 +90,7 @@ class Parser:
     def __init__(self, dialect: Dialect, features: frozenset[str]) -> None:
         self._markdown = MarkdownIt("commonmark", {"html": True, "linkify": "links" in features})
         self._markdown.enable(["table", "strikethrough"])
+        self._markdown.add_render_rule("fence", render_fence)
         if dialect not in _WITHOUT_PLUGINS:
             _add_plugins(self._markdown, dialect, features)
         self._renderer = cast(RendererHTML, self._markdown.renderer)

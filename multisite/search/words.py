@@ -51,6 +51,9 @@ _PLAIN_WORD = re.compile(r"[^\W_]+")
 """Matches the words of a text without `_CJK_OR_MARK` as `_WORD` does, in a third of the time."""
 _CJK_OR_MARK = re.compile(f"[{_CJK}{_MARKS}]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
+_SPAN = re.compile(r"""</?span(?: class="[a-z0-9]{1,3}")?>""")
+"""Matches a tag of highlighted code. It is within a line, and often within what a reader sees as one word."""
+
 _TAG = re.compile(r"""<(?:"[^"]*"|'[^']*'|[^'"<>])*>""")
 """Matches a tag. A `<` that begins none, as in HTML that an archive has brought, is not followed to the end."""
 
@@ -67,7 +70,9 @@ _local = threading.local()
 
 
 def plain_text(html: str) -> str:
-    """Return the text of sanitized HTML, with a space for each tag."""
+    """Return the text of sanitized HTML, with a space for each tag except those of highlighted code."""
+    if "<span" in html:
+        html = _SPAN.sub("", html)
     return unescape(_TAG.sub(" ", html))
 
 

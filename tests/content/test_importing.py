@@ -395,6 +395,7 @@ def test_slugify_is_idempotent_and_gives_one_path_segment(text: str) -> None:
         "<a href='data:text/html,<script>alert(1)</script>'>x</a>",
         "<a href='vbscript:msgbox(1)'>x</a>",
         "<div id=content name=location class=site-header>x</div>",
+        "<span class='k site-header'>x</span><span class=site-header>x</span>",
         "[x](javascript:alert(1))",
         "[x](<JaVaScRiPt:alert(1)>)",
         "[x](data:text/html;base64,PHNjcmlwdD4=)",
@@ -425,6 +426,8 @@ def dangers(html: str) -> list[str]:
             text = " ".join(value) if isinstance(value, list) else value
             allowed_style = name == "style" and re.fullmatch("text-align:(left|right|center)", text)
             allowed_class = name == "class" and tag.name == "code" and text.startswith("language-")
+            if name == "class" and tag.name == "span":
+                allowed_class = re.fullmatch("[a-z][a-z0-9]{0,2}", text) is not None
             scheme = re.match(r"\s*([a-z]+)\s*:", text, re.IGNORECASE) if name in ("href", "src") else None
             bad_scheme = scheme is not None and scheme[1].lower() not in ("http", "https", "mailto", "tel")
             disguise = name in ("id", "name", "class", "style") and not (allowed_style or allowed_class)
