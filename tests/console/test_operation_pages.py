@@ -130,7 +130,8 @@ def test_jobs_are_shown_and_cancelled(sites: ContentSites) -> None:
     assert (entry.who, entry.what) == ("rita (console)", "cancel-job")
     result = {"sites": [{"site": "a.example", "error": "no such theme"}], "failed": 1}
     jobs.end_job(sites.engine, claimed, "done", result=result)
-    assert cells(browser.get("/jobs"))[1][1:3] == ["Done", "1 site, 1 failed"]
+    assert cells(browser.get("/jobs"))[1][1:3] == ["1 of 1 failed", "1 site, 1 failed"]
+    assert browser.get(f"/jobs/{failing.id}").html.select_one("h2 .pill.job-failed").text == "1 of 1 failed"
     assert cells(browser.get(f"/jobs/{failing.id}")) == [["a.example", "no such theme"]]
     browser.get("/jobs/99999", status=404)
     token = form_token(browser)

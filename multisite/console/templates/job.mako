@@ -5,7 +5,7 @@
 <%block name="crumb"><p class="crumb"><a href="${path('jobs')}">${t("Jobs")}</a></p></%block>
 <div id="progress"${'' if job.has_ended else ' data-progress' | n}>
 <section class="card" aria-labelledby="state">
-  <h2 id="state"><span class="pill job-${job.status}">${t(job_statuses[job.status])}</span></h2>
+  <h2 id="state">${parts.state(job)}</h2>
 % if job.has_ended or job.progress or job.cancel:
   <p role="status">${parts.outcome(job)}</p>
 % endif

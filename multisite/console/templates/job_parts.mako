@@ -1,5 +1,13 @@
 ## What the list of jobs and the page of a job share.
 <%def name="number_of_sites(number)">${t("1 site") if number == 1 else t("{number} sites", number=number)}</%def>
+<%def name="state(job)">\
+<% failed = job.result["failed"] if job.kind == "bulk" and job.status == "done" and job.result else 0 %>\
+% if failed:
+<span class="pill job-failed">${t("{failed} of {number} failed", failed=failed, number=len(job.result["sites"]))}</span>\
+% else:
+<span class="pill job-${job.status}">${t(job_statuses[job.status])}</span>\
+% endif
+</%def>
 <%def name="outcome(job)">\
 % if job.error:
 <span class="fault">${job.error}</span>\

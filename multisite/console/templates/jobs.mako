@@ -7,7 +7,7 @@
 <div class="card flush">
 <table class="list">
   <thead><tr>
-    <th scope="col">${t("Job")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Progress")}</th>
+    <th scope="col">${t("Job")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Result")}</th>
     <th scope="col">${t("Added")}</th><th scope="col"><span class="unseen">${t("Change")}</span></th>
   </tr></thead>
   <tbody>
@@ -20,8 +20,8 @@ ${parts.number_of_sites(len(each.arguments["hosts"]))}\
 ${subject_of(each) or "–"}\
 % endif
 </small></span></a></th>
-    <td><span class="pill job-${each.status}">${t(job_statuses[each.status])}</span></td>
-    <td data-label="${t('Progress')}">${parts.outcome(each)}</td>
+    <td>${parts.state(each)}</td>
+    <td data-label="${t('Result')}">${parts.outcome(each)}</td>
     <td data-label="${t('Added')}"><time datetime="${each.created.isoformat(timespec="seconds")}">${when(each.created)}</time><br><small>${each.who}</small></td>
     <td class="end">
 % if may("run") and not each.has_ended and not each.cancel:

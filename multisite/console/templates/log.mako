@@ -1,4 +1,5 @@
 <%inherit file="frame.mako"/>
+<%! few = 4 %>
 <%block name="title">${t("Log")}</%block>
 <%block name="actions"><a class="button quiet" href="${as_csv}">${t("Export as CSV")}</a></%block>
 <form method="get" action="${path('log')}" class="filters" role="search">
@@ -11,7 +12,7 @@
 </form>
 % if entries:
 <div class="card flush">
-<table class="list">
+<table class="list log">
   <thead><tr>
     <th scope="col">${t("Time")}</th><th scope="col">${t("Who")}</th><th scope="col">${t("Action")}</th>
     <th scope="col">${t("Site")}</th><th scope="col">${t("Change")}</th>
@@ -19,14 +20,20 @@
   <tbody>
 % for each in entries:
   <tr>
-    <td><time datetime="${each.at.isoformat(timespec="seconds")}">${when(each.at)}</time></td>
-    <td data-label="${t('Who')}">${each.who}${f", {each.address}" if each.address else ""}</td>
-    <td data-label="${t('Action')}">${each.what}</td>
+    <td class="day"><time datetime="${each.at.isoformat(timespec="seconds")}">${when(each.at)}</time></td>
+    <td class="who" data-label="${t('Who')}">${each.who}\
+% if each.address:
+, <small>${each.address}</small>\
+% endif
+</td>
+    <td class="what" data-label="${t('Action')}">${each.what}</td>
     <td class="host" data-label="${t('Site')}">${each.site or "–"}</td>
-    <td data-label="${t('Change')}">
-% for name, before, after in changes(each):
-      <div><b>${name}</b> ${"" if before is None else before + " → "}${"–" if after is None else after}</div>
-% endfor
+    <td class="change" data-label="${t('Change')}">
+<% lines = list(changes(each)) %>\
+      ${values(lines[:few])}
+% if len(lines) > few:
+      <details><summary>${t("{number} more", number=len(lines) - few)}</summary>${values(lines[few:])}</details>
+% endif
 % if each.request_id:
       <small>${t("request {number}", number=each.request_id)}</small>
 % endif
@@ -42,3 +49,9 @@
 % if older:
 <nav class="pages" aria-label="${t('Pages')}"><a class="button quiet" rel="next" href="${older}">${t("Older")} →</a></nav>
 % endif
+
+<%def name="values(lines)">
+% for name, before, after in lines:
+      <span class="value"><b>${name}</b> ${"" if before is None else before + " → "}${"–" if after is None else after}</span>
+% endfor
+</%def>
