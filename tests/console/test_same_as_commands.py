@@ -30,6 +30,7 @@ from multisite.content.tables import Base
 from multisite.core.keys import DIRECTORY
 from multisite.sites import domain_checks
 from multisite.sites.jobs import add_job
+from multisite.web import loading
 from multisite.web.console_host import CONSOLE as CONSOLE_KEY
 from multisite.web.site_archive import site_contents
 
@@ -191,7 +192,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ContentSite
         # Not the tables of other tests in this process.
         site_contents(sites.app.registry).metadata = [Base.metadata]
         # Commands load the application that serves the console.
-        patch.setattr(application, "load", lambda _uri: sites.app)
+        for module in (application, loading):
+            patch.setattr(module, "load", lambda _uri: sites.app)
         nowhere = functools.partial(domain_checks.DomainChecker, nameserver=("127.0.0.1", 1), timeout_seconds=0.05)
         patch.setattr(domain_checks, "DomainChecker", nowhere)
         patch.setattr(domain_pages, "DomainChecker", nowhere)
@@ -202,6 +204,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ContentSite
         folder.write(app="".join(further))
         exported = folder.invoke("export-site", GARDEN, "site.zip")
         assert exported.exit_code == 0, exported.output
+        do_jobs(sites)  # Measures the sites, so that the workers of the tests need not.
         close(sites)
         shutil.copytree(path, saved)
         yield sites, jane, folder, saved
