@@ -19,7 +19,7 @@ from multisite.content.files import printable
 from multisite.content.models import Entry
 from multisite.content.page_paths import address_of
 
-__all__ = ["EntryLinks"]
+__all__ = ["EntryLinks", "File"]
 
 File = tuple[Path, Path]
 """A file, and its path without the language in its name."""
@@ -39,7 +39,7 @@ class EntryLinks:
         self, files: Sequence[File], parse: Callable[[Path, Path], Article], session: Session, zone: ZoneInfo
     ) -> None:
         self._files = files
-        self._parse = parse
+        self.parse = parse
         self._session = session
         self._zone = zone
         self._slugs: dict[Path, str] = {}
@@ -49,11 +49,18 @@ class EntryLinks:
 
         `target` is a path, or the name of a file without its suffix. A fragment gets the prefix of ids in entries.
         """
-        wanted, mark, fragment = target.partition("#")
+        wanted, _, fragment = target.partition("#")
         beside = _absolute(path.parent / wanted)
         found = self._by_name.get(beside) or self._by_name.get(PurePosixPath(_base_name(PurePosixPath(wanted))))
-        slug = self._imported_before(beside) if found is None else self._slug(found)
-        return None if slug is None else f"{address_of(slug)}{f'{mark}{ANCHOR_PREFIX}{fragment}' if fragment else ''}"
+        if found is not None:
+            return self.address(found, fragment)
+        slug = self._imported_before(beside)
+        return None if slug is None else _with_fragment(slug, fragment)
+
+    def address(self, file: File, fragment: str) -> str | None:
+        """Return the URL path of the entry that a file becomes, None if it becomes none."""
+        slug = self._slug(file)
+        return None if slug is None else _with_fragment(slug, fragment)
 
     @cached_property
     def _by_name(self) -> Mapping[PurePath, File]:
@@ -86,7 +93,7 @@ class EntryLinks:
         articles = []
         for path, base in files:
             try:
-                articles.append((path, self._parse(path, base)))
+                articles.append((path, self.parse(path, base)))
             except (InvalidArticle, NotAnEntry):
                 continue
         slugs = {article.slug for _, article in articles}
@@ -98,6 +105,10 @@ class EntryLinks:
             slug = choose_slug(article.slug, owner, entries, self._zone)
             self._slugs[path] = slug
             entries[slug] = owner
+
+
+def _with_fragment(slug: str, fragment: str) -> str:
+    return f"{address_of(slug)}{f'#{ANCHOR_PREFIX}{fragment}' if fragment else ''}"
 
 
 def _absolute(path: Path) -> Path:

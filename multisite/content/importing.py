@@ -27,12 +27,13 @@ from multisite.content.file_languages import choose_translations, same_language
 from multisite.content.files import find_files, printable, read_text
 from multisite.content.front_matter import parse_article
 from multisite.content.limits import SOURCE_LENGTH
-from multisite.content.links import FileRefused
+from multisite.content.links import FileRefused, OldAddress
 from multisite.content.local_files import LibraryOf, LocalFiles, MediaImport
 from multisite.content.markdown import NestingTooDeep, Rendered, render
 from multisite.content.metadata import Notation
 from multisite.content.old_addresses import OldAddresses
 from multisite.content.old_configuration import find_old_site
+from multisite.content.old_domain import OldDomain
 from multisite.content.old_site import OldSite, seen_from
 from multisite.content.page_paths import is_page_slug
 from multisite.content.pruning import Pruning
@@ -119,18 +120,10 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
         )
         commit = not (strict or dry_run)
         unchanged = Unchanged(session, options, commit=commit, enabled=not force)
-        reader = _Reader(
-            site,
-            report,
-            SlugPattern(address_pattern),
-            old_site,
-            media,
-            local_files,
-            unchanged,
-            pruning,
-        )
+        reader = _Reader(site, report, SlugPattern(address_pattern), old_site, media, local_files, unchanged, pruning)
         reader.defaults = Defaults(old_site)
         reader.links = EntryLinks(files, reader.parse_file, session, zone_of(site))
+        reader.old_domain = OldDomain(found or OldSite(), files, reader.links, zone_of(site))
         addresses = OldAddresses(old_site, report)
 
         def on_saved(article: Prepared, slug: str) -> None:
@@ -174,6 +167,7 @@ class _Reader:
     pattern: SlugPattern
     links: EntryLinks = field(init=False)
     defaults: Defaults = field(init=False)
+    old_domain: OldDomain = field(init=False)
     old_site: OldSite
     media: MediaImport
     local_files: LocalFiles
@@ -262,7 +256,13 @@ class _Reader:
         body, resolve = article.body, partial(self._resolve, path)
         if article.notation != "lines":
             body = expand_shortcodes(body, resolve, lambda *loss: losses.append(Loss(*loss)))
-        return render(body, _dialect(article.notation, path), resolve, partial(self._find_media, path))
+        find_file = partial(self._find_media, path)
+        return render(body, _dialect(article.notation, path), resolve, find_file, self._find_old)
+
+    def _find_old(self, url: str) -> OldAddress | None:
+        found = self.old_domain.find(url)
+        self.depends |= found is not None
+        return found
 
     def _resolve(self, path: Path, target: str) -> str | None:
         self.depends = True

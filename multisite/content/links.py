@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape, unescape
 from urllib.parse import unquote
 
@@ -11,7 +12,7 @@ from markdown_it.token import Token
 
 from multisite.content.report import Loss
 
-__all__ = ["PELICAN_MARK", "FileRefused", "FindFile", "Links", "Resolve"]
+__all__ = ["PELICAN_MARK", "FileRefused", "FindFile", "FindOld", "Links", "OldAddress", "Resolve"]
 
 Resolve = Callable[[str], str | None]
 """Returns the URL path of the entry of a file, or of a post by its name; None if there is none."""
@@ -21,6 +22,18 @@ FindFile = Callable[[str, str], Mapping[str, str] | None]
 
 It raises `FileRefused` for a file that cannot be used.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class OldAddress:
+    """What an absolute URL of the old site stands for: its `path`, and the URL path of the `entry`, None if unknown."""
+
+    path: str
+    entry: str | None
+
+
+FindOld = Callable[[str], OldAddress | None]
+"""Returns what an absolute URL stands for; None for one of another site."""
 
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|$", re.IGNORECASE)
 PELICAN_MARK = re.compile(r"\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|", re.IGNORECASE)
@@ -49,9 +62,10 @@ class Links:
     `/static/`, each address once; `replaced` has the new address for each that was replaced, without percent-encoding.
     """
 
-    def __init__(self, resolve: Resolve | None, find_file: FindFile | None) -> None:
+    def __init__(self, resolve: Resolve | None, find_file: FindFile | None, find_old: FindOld | None = None) -> None:
         self._resolve = resolve
         self._find_file = find_file
+        self._find_old = find_old
         self.replaced: dict[str, str] = {}
         self._files: dict[str, Mapping[str, str]] = {}
         self._reported: set[str] = set()
@@ -83,10 +97,23 @@ class Links:
         """Return the attributes that replace those of an element; empty to change nothing."""
         address = unquote(written)
         if _ELSEWHERE.match(address):
-            return {}
-        found = self._target(tag, address, alt, line)
+            found = self._old_target(tag, address, alt, line)
+        else:
+            found = self._target(tag, address, alt, line)
         if found and found[_NAMES[tag]] != address:
             self.replaced[address] = found[_NAMES[tag]]
+        return found
+
+    def _old_target(self, tag: str, address: str, alt: str, line: int) -> dict[str, str]:
+        """Return the attributes for an absolute address, which is replaced if it is one of the old site."""
+        old = None if self._find_old is None else self._find_old(address)
+        if old is None:
+            return {}
+        if tag == "a" and old.entry is not None:
+            return {"href": old.entry}
+        found = self._target(tag, old.path, alt, line)
+        if tag == "a" and not found and old.path != "/":
+            self._report(line, "link to a page that is not imported", address)
         return found
 
     def _target(self, tag: str, address: str, alt: str, line: int) -> dict[str, str]:

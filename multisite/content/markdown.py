@@ -19,7 +19,7 @@ from markdown_it.token import Token
 from multisite.content.cleaning import clean, text_of
 from multisite.content.dialects import Dialect, Parser, prepare
 from multisite.content.limits import MAX_DEPTH, MAX_MARKUP
-from multisite.content.links import FindFile, Links, Resolve
+from multisite.content.links import FindFile, FindOld, Links, Resolve
 from multisite.content.report import Loss
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.tidy import BECAME_LINK, NestingTooDeep, count_depth
@@ -83,6 +83,7 @@ def render(
     dialect: Dialect = "commonmark",
     resolve: Resolve | None = None,
     find_file: FindFile | None = None,
+    find_old: FindOld | None = None,
 ) -> Rendered:
     """Render the Markdown `source`, which may contain HTML, and sanitize the result.
 
@@ -94,6 +95,8 @@ def render(
             those of blog tools, with ids of headings, footnotes and more (`multisite.content.dialects`).
         resolve: Returns the targets of links to Markdown files; None leaves such links unchanged.
         find_file: Returns the attributes of local images and other files; None leaves them unchanged.
+        find_old: Returns what absolute links to the old site stand for; None leaves them unchanged. It needs the two
+            others.
 
     Returns:
         The HTML, a summary and what was lost.
@@ -108,7 +111,7 @@ def render(
     tokens = parser.parse(source, environment)
     _leave_first_level_to_the_title(tokens)
     losses = _take_data_images(tokens) if "data:" in source else []
-    links = None if resolve is None and find_file is None else Links(resolve, find_file)
+    links = None if resolve is None and find_file is None else Links(resolve, find_file, find_old)
     if links is not None:
         links.follow(tokens)
     raw = _has_raw_html(tokens)

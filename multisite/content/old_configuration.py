@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from multisite.content.errors import InvalidArticle
 from multisite.content.files import read_text
 from multisite.content.metadata import load_configuration
-from multisite.content.old_site import OldSite, Tool
+from multisite.content.old_site import OldSite, Tool, bare_host
 
 __all__ = ["find_old_site"]
 
@@ -58,7 +58,9 @@ def find_old_site(paths: Iterable[Path], on_problem: Callable[[Path, str], None]
                 return None
             if tool is None and "baseurl" not in config and "base_url" not in config:
                 continue  # Of another program.
-            return OldSite(tool or ("hugo" if "baseurl" in config else "zola"), config, root, _base(config))
+            return OldSite(
+                tool or ("hugo" if "baseurl" in config else "zola"), config, root, _base(config), _host(config)
+            )
     return None
 
 
@@ -99,4 +101,18 @@ def _base(config: Mapping[str, Any]) -> str:
             except ValueError:
                 return ""
             return "/" + path.strip("/") if path.strip("/") else ""
+    return ""
+
+
+def _host(config: Mapping[str, Any]) -> str:
+    """Return the host in the URL of the site, which Jekyll has under `url`; empty if there is none."""
+    for name in ("url", "baseurl", "base_url", "siteurl"):
+        value = config.get(name)
+        if isinstance(value, str) and value:
+            try:
+                host = bare_host(urlsplit(value).netloc)
+            except ValueError:
+                continue
+            if host:
+                return host
     return ""

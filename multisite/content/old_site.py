@@ -14,7 +14,7 @@ from multisite.content.article import Article
 from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_braces, expand_colons, plain_slug
 from multisite.core.site import Site
 
-__all__ = ["OldSite", "Tool", "seen_from"]
+__all__ = ["OldSite", "Tool", "bare_host", "seen_from"]
 
 Tool = Literal["jekyll", "hugo", "zola", "pelican"]
 """A tool whose configuration is understood."""
@@ -32,12 +32,16 @@ _SAFE = "/:@!$&'()*+,;=-._~"
 
 @dataclass(frozen=True, slots=True)
 class OldSite:
-    """A site made by `tool`, None if that is not known. `base` is the path of the site, such as `/blog`, or empty."""
+    """A site made by `tool`, None if that is not known.
+
+    `base` is the path of the site, such as `/blog`, or empty; `host` is its host without `www.`, empty if unknown.
+    """
 
     tool: Tool | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     root: Path = Path()
     base: str = ""
+    host: str = ""
 
     def addresses(
         self, article: Article, path: PurePath, when: datetime | None, file: PurePath | None = None
@@ -260,6 +264,11 @@ def _dated(stem: str) -> str:
     """Return a file name without a date at its beginning."""
     parts = stem.split("-", 3)
     return parts[3] if len(parts) == 4 and all(part.isdecimal() for part in parts[:3]) else stem
+
+
+def bare_host(netloc: str) -> str:
+    """Return the host in a URL's network location, in lower case and without `www.`."""
+    return netloc.rpartition("@")[2].lower().removeprefix("www.")
 
 
 def seen_from(site: Site, old_site: OldSite | None) -> OldSite:

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 from multisite.content.cleaning import ANCHOR_PREFIX
 from multisite.content.exports.index import ExportIndex
 from multisite.content.exports.uploads import Placer
+from multisite.content.old_site import bare_host
 from multisite.content.page_paths import address_of
 
 __all__ = ["OldBlog", "Rewriter", "tag_path"]
@@ -48,7 +49,7 @@ class OldBlog:
             return None
         if parts.scheme not in ("", "http", "https") or not (parts.netloc or url.startswith(("/", "?"))):
             return None
-        if parts.netloc and _host(parts.netloc) not in (self.host, *self.file_hosts):
+        if parts.netloc and bare_host(parts.netloc) not in (self.host, *self.file_hosts):
             return None
         path = unquote(parts.path).rstrip("/")
         number = _NUMBER.search(parts.query)
@@ -66,11 +67,7 @@ class OldBlog:
             if found and name:
                 return name
         netloc = urlsplit(unescape(url).strip()).netloc
-        return address.lstrip("/") if netloc and _host(netloc) in self.file_hosts else None
-
-
-def _host(netloc: str) -> str:
-    return netloc.rpartition("@")[2].lower().removeprefix("www.")
+        return address.lstrip("/") if netloc and bare_host(netloc) in self.file_hosts else None
 
 
 @dataclass(frozen=True, slots=True)
