@@ -1047,9 +1047,10 @@ def test_growing_numbers_of_sites_are_read_by_few_statements(sqlite_world: World
     sent: set[str] = set()
     sa.event.listen(versions.engine, "before_cursor_execute", note := lambda c, cursor, sql, *rest: sent.add(sql))
     try:
-        assert [versions.of(number) for number in range(1000, 1200)] == [Version(0, 0, 0, 0)] * 200
+        (found,) = {versions.of(number) for number in range(1000, 1200)}
     finally:
         sa.event.remove(versions.engine, "before_cursor_execute", note)
+    assert (found.own, found.here) == (0, 0)
     assert 1 < len({sql for sql in sent if "multisite_changes" in sql}) <= 8
 
 

@@ -134,9 +134,9 @@ def test_every_older_revision_is_told_by_itself_without_a_note(tmp_path: Path, n
 
 @contextmanager
 def small_disk(place: Path, *options: str) -> Iterator[None]:
-    """Create `place`, and mount a disk of 256 kB in memory there."""
+    """Create `place`, and mount a disk of 1 MB in memory there."""
     place.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", ",".join(["size=256k", *options]), "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", ",".join(["size=1m", *options]), "tmpfs", str(place)]
     if os.name != "posix" or os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("no small disk can be mounted here")
     try:
@@ -155,7 +155,7 @@ def write_starter(folder: Folder, size: int) -> None:
 def test_a_full_disk_of_folders(folder: Folder) -> None:
     with small_disk(folder.path / "sites"):
         add_sites(folder)
-        write_starter(folder, 400_000)
+        write_starter(folder, 1_600_000)
         before = state(folder)
         line = folder.fails("add-site", "new.example")
         assert f"cannot create the folder {folder.path / 'sites' / 'new.example'}: " in line
@@ -195,7 +195,7 @@ def test_a_disk_that_is_full_for_both_leaves_a_site_that_is_not_found_and_can_be
     folder = Folder(tmp_path, f"sqlite:///{tmp_path / 'sites' / 'test.db'}")
     with small_disk(tmp_path / "sites"):
         add_sites(folder)
-        write_starter(folder, 400_000)
+        write_starter(folder, 1_600_000)
         line = folder.fails("add-site", "new.example")
         assert "No space left on device" in line
         with closing_engine(folder.database_url) as engine:

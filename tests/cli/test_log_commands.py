@@ -15,11 +15,11 @@ from databases import migrate_own
 from ghost_export import post, write_ghost
 from wordpress_export import item, write_export
 
-from multisite.check import application
 from multisite.cli import COMMANDS
 from multisite.content.tables import Base
 from multisite.core.actor import system_user
 from multisite.directory import engine_from_url
+from multisite.web import loading
 
 WHO = f"{system_user()} (command)"
 
@@ -135,7 +135,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
     engine.dispose()
     with pytest.MonkeyPatch.context() as patch:
         # Loading the application takes most of the time of a command.
-        patch.setattr(application, "load", functools.cache(application.load))
+        patch.setattr(loading, "load", functools.cache(loading.load))
         patch.chdir(path)
         yield folder
 

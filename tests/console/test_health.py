@@ -23,7 +23,7 @@ from multisite import check
 from multisite.alembic import migrate
 from multisite.check.health import read_health
 from multisite.cli import main
-from multisite.content.models import Entry
+from multisite.content.models import Base, Entry
 from multisite.core.actor import acting_as
 from multisite.core.finding import Finding
 from multisite.core.settings import parse_settings
@@ -41,6 +41,7 @@ from multisite.sites.removal import remove_site
 from multisite.sites.traffic import ErrorSeen, TrafficCounts, safe_path
 from multisite.sites.updates import add_site
 from multisite.sites.worker import Worker
+from multisite.web.site_archive import site_contents
 from multisite.web.traffic import TRAFFIC
 
 FAULT = Finding("kind-of-fault", "books.author_id", "it <b>leads</b> astray", "correct it")
@@ -57,6 +58,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         console_sites(url, tmp_path_factory.mktemp("console")) as sites,
     ):
         sites.settings["multisite.traffic"] = "true"
+        # Not the tables of other tests in this process.
+        site_contents(sites.app.registry).metadata = [Base.metadata]
         yield sites
         recorder = sites.app.registry[TRAFFIC]
         recorder.flush()
@@ -295,7 +298,7 @@ def test_a_removed_site_has_no_measurements(sites: ContentSites) -> None:
     spare = add_site(sites.engine, "spare.example", settings=settings)
     measurements.measure_sites(sites.engine, settings)
     assert spare.id in measured(sites)
-    remove_site(sites.engine, "spare.example", settings=settings)
+    remove_site(sites.engine, "spare.example", settings=settings, contents=SiteContents([Base.metadata]))
     assert spare.id not in measured(sites)
     with sites.engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
         left = {"site_id": spare.id, "rows": 1, "bytes": 1, "changed": 1, "measured": 1}

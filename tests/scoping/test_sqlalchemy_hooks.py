@@ -68,6 +68,7 @@ OWN = {
     "_inline": "of our own",
     "_mapping": "a documented attribute of rows",
     "_parent": "a part of a name",
+    "_target": "a key of Hugo's files",
     "_url": "of our own",
     "_value": "of our own",
     "_context": "of our renderer",

@@ -49,9 +49,13 @@ _spare_databases: dict[str, list[str]] = {}
 @contextmanager
 def sql_runner(url: str) -> Iterator[Callable[[str], list[Any]]]:
     """Yield a function that runs a statement on PostgreSQL, in autocommit mode, and returns its first column."""
-    import psycopg  # Not at the top, since psycopg may be missing and most tests do not need it.
+    # Not at the top, since psycopg may be missing and most tests do not need it.
+    import psycopg
+    from sqlalchemy.dialects.postgresql.psycopg import dialect
 
-    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
+    # libpq reads a URL with several hosts in another way than SQLAlchemy.
+    _arguments, options = dialect().create_connect_args(sa.make_url(url))
+    with psycopg.connect(**options, autocommit=True) as connection:
 
         def run(statement: str) -> list[Any]:
             cursor = connection.execute(statement.encode())

@@ -226,7 +226,7 @@ def test_templates_and_static_files_that_one_machine_pushes_are_served_by_the_ot
     assert all(worker.shows("two of pages.example", host="pages.example") for worker in workers)
     assert first.run("push-templates") == "Pushed 0 folders to the store of templates.\n"
     second.run("set-theme", "pages.example", "folio")
-    second.run("export-site", "pages.example", str(second.folder.path / "pages.zip"))
+    second.run_with_its_code(["export-site", "pages.example", str(second.folder.path / "pages.zip")])
     first.run("remove-site", "pages.example", "--yes")
     assert until(lambda: {worker.request("/", host="pages.example").status for worker in workers} == {404})
     second.run("add-site", "pages.example")
