@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
+from babel.numbers import format_decimal
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 
 from multisite.console.pages import N_, add_page, variables
 from multisite.console.plots import PLOT_HEIGHT, PLOT_WIDTH, bars, time_label
+from multisite.console.site_list_pages import format_size
+from multisite.directory.health_tables import measurements_table
 from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import SiteRecord, read_site_by_id
 from multisite.sites.traffic import read_traffic
@@ -76,15 +80,17 @@ def overview(request: Request) -> Any:
     """The overview of a site."""
     record = find_record(request)
     engine = request.console.engine
-    row = SiteRow.__table__.c
+    row, measured = SiteRow.__table__.c, measurements_table.c
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
-        message, until = connection.execute(
-            SiteRow.__table__.select().with_only_columns(row.maintenance_message, row.maintenance_until)
+        message, until, rows, size = connection.execute(
+            sa.select(row.maintenance_message, row.maintenance_until, measured.rows, measured.bytes)
+            .outerjoin_from(SiteRow.__table__, measurements_table, measured.site_id == row.id)
             .where(row.id == record.site.id)
         ).one()  # fmt: skip
     own = [each for each in request.console.declared.describe(record.site) if each.source == "site"]
     folder = request.console.settings.sites_dir / record.site.folder
-    spans = read_traffic(engine, record.site.id, "day") if is_counted(request) else []
+    counted = is_counted(request)
+    spans = read_traffic(engine, record.site.id, "day") if counted else []
     return site_variables(
         request,
         record,
@@ -93,6 +99,11 @@ def overview(request: Request) -> Any:
         own_settings=own,
         folder=folder,
         has_folder=folder.is_dir(),
+        requests=sum(each.requests for each in spans) if counted else None,
+        errors=sum(each.errors for each in spans) if counted else None,
+        rows=rows,
+        files=None if size is None else format_size(size, request.locale_name),
+        count=lambda number: format_decimal(number, locale=request.locale_name),
         spans=spans,
         bars=bars(spans),
         size=(PLOT_WIDTH, PLOT_HEIGHT),

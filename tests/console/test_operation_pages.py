@@ -21,9 +21,11 @@ from databases import fresh_database
 from multisite.console import domain_pages, log_pages
 from multisite.console.plots import PLOT_HEIGHT, PLOT_WIDTH, bars
 from multisite.core.actor import acting_as
+from multisite.core.settings import parse_settings
 from multisite.directory.models import AS_MULTISITE
 from multisite.directory.operator_tables import errors_table, jobs_table, traffic_table
 from multisite.sites import jobs, traffic
+from multisite.sites.measurements import measure_sites
 from multisite.sites.operator_log import list_log, record_now
 from multisite.sites.traffic import ErrorSeen, Traffic, TrafficCounts
 
@@ -246,10 +248,18 @@ def test_the_overview_shows_the_last_day_and_leads_to_the_log(
     minute = int(time.time()) // 60
     traffic.write_counts(sites.engine, TrafficCounts({(sites.garden.id, "entry", minute): [80, 20, 4.0, 5_000]}, []))
     browser = log_in_to_console(sites, "luca", "look")
-    assert not browser.get(f"/sites/{sites.garden.id}").html.select("svg.plot")
+    page = browser.get(f"/sites/{sites.garden.id}")
+    assert not page.html.select("svg.plot")
+    assert [each.b.text for each in page.html.select(".tile")] == ["–", "–", "–", "–"]
+    assert "not counted" in page.text
+    measure_sites(sites.engine, parse_settings(sites.settings))
     monkeypatch.setattr("multisite.console.site_pages.is_counted", lambda _request: True)
     page = browser.get(f"/sites/{sites.garden.id}")
     assert "80 requests, 20 errors" in page.html.select_one("#plot").text
+    requests, errors, rows, files = [each.b.text for each in page.html.select(".tile")]
+    assert (requests, errors) == ("80", "20")
+    assert rows.isdigit()
+    assert "–" not in (rows, files)
     assert len(page.html.select("rect.requests")) == 24
     assert "0 requests" in browser.get(f"/sites/{sites.sternwarte.id}").html.select_one("#plot").text
     record_now(sites.engine, "rename-site", sites.garden)

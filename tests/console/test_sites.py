@@ -331,7 +331,11 @@ def test_the_state_of_a_site(world: ContentSites, jane: TestApp, post: Any, spar
 def test_remove_and_restore(world: ContentSites, jane: TestApp, post: Any, spare: Any) -> None:
     world.add(spare, "kept")
     page = f"/sites/{spare.id}/remove"
-    assert "1 rows in entries" in jane.get(page).text
+    shown = jane.get(page).html.select_one(".plain")
+    rows = {name.text: int(number.text) for name, number in zip(shown.select("dt"), shown.select("dd"), strict=True)}
+    assert rows["entries"] == 1
+    assert shown.summary.text == f"{sum(rows.values())} rows"
+    assert "1 domain" in [each.get_text(strip=True) for each in shown.select("li")]
     for typed in ("", "spare", GARDEN):
         assert "another one" in post(page, {"domain": typed}, status=400).text
     assert "The job is added." in post(page, {"domain": "spare.example"}, status=303).follow().text

@@ -55,7 +55,7 @@ def page_of(sites: ContentSites) -> str:
 def test_each_theme_is_shown_with_its_picture(sites: ContentSites, rita: TestApp) -> None:
     page = rita.get(page_of(sites))
     assert [each.get_text(" ", strip=True) for each in page.html.select(".theme h2")] == [
-        "Folio folio", "harbour harbour", "plain plain", "Shopfront shopfront", "Without a theme",
+        "Without a theme", "Folio folio", "harbour harbour", "plain plain", "Shopfront shopfront",
     ]  # fmt: skip
     (image,) = page.html.select(".theme img[src*=harbour]")
     picture = rita.get(image["src"])
@@ -112,6 +112,7 @@ def test_the_theme_is_set_with_a_warning_about_what_hides_it(sites: ContentSites
         fields = {"csrf_token": form_token(rita), "action": "theme", "theme": "harbour"}
         chosen = rita.post(page_of(sites), fields, status=303).follow().html.select_one(".theme.chosen")
         assert "harbour" in chosen.text
+        assert chosen.find_previous_sibling("li") is None
         assert "In use" in chosen.text
         assert get_site(sites.engine, SPARE).site.theme == "harbour"
         rita.post(page_of(sites), {**fields, "theme": ""}, status=303)

@@ -204,6 +204,20 @@ def test_every_page_is_accessible_and_fits(world: World, state: object, width: i
     page.context.close()
 
 
+def test_the_menu_and_the_tabs_take_one_row_each_on_a_phone(world: World, state: object) -> None:
+    page = world.page(storage_state=state, viewport={"width": 390, "height": 800})
+    page.goto(world.url(f"/sites/{world.sites.garden.id}"))
+    rows = "names => names.map(each => new Set([...document.querySelectorAll(each)].map(a => a.offsetTop)).size)"
+    assert page.evaluate(rows, [".side nav a", ".tabs a"]) == [1, 1]
+    assert page.locator(".tiles").bounding_box()["y"] < 240
+    for links in (".side nav a", ".tabs a"):
+        last = page.locator(links).last
+        last.focus()
+        box = last.bounding_box()
+        assert 0 <= box["x"] and box["x"] + box["width"] <= 390
+    page.context.close()
+
+
 def test_the_table_of_a_plot_is_one_click_away(world: World, state: object) -> None:
     page = world.page(storage_state=state, java_script_enabled=False)
     page.goto(world.url(f"/sites/{world.sites.garden.id}/traffic"))

@@ -1,5 +1,5 @@
 <%inherit file="frame.mako"/>
-<%! few = 4 %>
+<%! few = 3 %>
 <%block name="title">${t("Log")}</%block>
 <%block name="actions"><a class="button quiet" href="${as_csv}">${t("Export as CSV")}</a></%block>
 <form method="get" action="${path('log')}" class="filters" role="search">

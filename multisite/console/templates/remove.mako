@@ -3,13 +3,18 @@
 <div class="card">
 <h2>${t("What is removed")}</h2>
 <ul class="plain">
+<% total = sum(plan.rows.values()) %>\
+% if plan.rows:
+  <li><details><summary>${t("1 row") if total == 1 else t("{number} rows", number=total)}</summary>
+  <dl>
 % for table, number in plan.rows.items():
-  <li>${t("{number} rows in {table}", number=number, table=table)}</li>
+    <dt>${table}</dt><dd>${number}</dd>
 % endfor
-% if not plan.rows:
+  </dl></details></li>
+% else:
   <li>${t("No rows")}</li>
 % endif
-  <li>${t("{number} domains", number=len(record.domains))}</li>
+  <li>${t("1 domain") if len(record.domains) == 1 else t("{number} domains", number=len(record.domains))}</li>
 % if plan.folder:
   <li>${t("The folder {folder}, which moves to the trash", folder=plan.folder)}</li>
 % endif

@@ -8,9 +8,15 @@
 % endif
 </p>
 % endif
+<ul class="tiles">
+${tile(t("Requests of the last day"), None if requests is None else count(requests), t("not counted"), "traffic")}
+${tile(t("Errors of the last day"), None if errors is None else count(errors), t("not counted"), "traffic", is_bad=bool(errors))}
+${tile(t("Rows"), None if rows is None else count(rows), t("not measured"))}
+${tile(t("Files"), files, t("not measured"))}
+</ul>
 % if spans:
 <section class="card" aria-labelledby="plot">
-  <h2 id="plot">${t("Traffic of the last day")}: ${t("{requests} requests, {errors} errors", requests=sum(each.requests for each in spans), errors=sum(each.errors for each in spans))}</h2>
+  <h2 id="plot">${t("Traffic of the last day")}: ${t("{requests} requests, {errors} errors", requests=requests, errors=errors)}</h2>
   ${plots.plot(spans, bars, size, label)}
   <p><a href="${path('traffic', id=site.id, _query={'period': 'week'})}">${t("Week and month, and the numbers")}</a></p>
 </section>
@@ -19,15 +25,15 @@
   <section class="card" aria-labelledby="about">
     <h2 id="about">${t("About")}</h2>
     <dl>
-      <dt>${t("Number")}</dt><dd>${site.id}</dd>
       <dt>${t("Added")}</dt><dd>${when(record.created)}</dd>
       <dt>${t("Language")}</dt><dd>${site.locale}</dd>
       <dt>${t("Time zone")}</dt><dd>${site.timezone}</dd>
       <dt>${t("Theme")}</dt><dd>${site.theme or "–"}</dd>
-      <dt>${t("Folder")}</dt><dd><code>${folder}</code>${"" if has_folder else " – " + t("missing")}</dd>
 % if site.copy_of:
       <dt>${t("Copy of")}</dt><dd>${site.copy_of}</dd>
 % endif
+      <dt>${t("Folder")}</dt><dd><code>${folder}</code>${"" if has_folder else " – " + t("missing")}</dd>
+      <dt>${t("Number")}</dt><dd>${site.id}</dd>
     </dl>
     <p class="apart"><a href="${path('log', _query={'site': site.domain})}">${t("Log of this site")}</a></p>
   </section>
@@ -55,3 +61,16 @@
 % endif
   </section>
 </div>
+
+<%def name="tile(name, value, missing, route=None, is_bad=False)">\
+<li class="tile${' bad' if is_bad else ''}"><b>${"–" if value is None else value}</b> \
+% if route:
+<a href="${path(route, id=site.id)}">${name}</a>\
+% else:
+<span>${name}</span>\
+% endif
+% if value is None:
+ <small>${missing}</small>\
+% endif
+</li>
+</%def>

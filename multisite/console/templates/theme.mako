@@ -9,7 +9,10 @@
 </div>
 % endif
 <ul class="gallery">
-% for each in themes:
+% if not site.theme:
+${without()}
+% endif
+% for each in sorted(themes, key=lambda each: each.name != site.theme):
   <li class="card theme${' chosen' if each.name == site.theme else ''}">
 % if each.has_picture:
     <img src="${path('theme_picture', name=each.name)}" alt="" width="640" height="400" loading="lazy">
@@ -33,17 +36,9 @@
     </div>
   </li>
 % endfor
-  <li class="card theme${'' if site.theme else ' chosen'}">
-    <span class="blank" aria-hidden="true">–</span>
-    <div>
-      <h2>${t("Without a theme")}</h2>
-      <p class="hint">${t("The site has its own templates and the shared ones.")}</p>
-% if not site.theme:
-      <p><span class="pill active">${t("In use")}</span></p>
+% if site.theme:
+${without()}
 % endif
-      ${buttons("", t("Without a theme"), not site.theme)}
-    </div>
-  </li>
 </ul>
 
 <%def name="buttons(name, label, is_used)">
@@ -55,8 +50,21 @@
   <button type="submit" name="action" value="preview" class="quiet small">${t("Preview")}<span class="unseen"> ${label}</span></button>
 % endif
 % if not is_used:
-  <button type="submit" name="action" value="theme" class="small">${t("Use it")}<span class="unseen">: ${label}</span></button>
+  <button type="submit" name="action" value="theme" class="quiet small">${t("Use it")}<span class="unseen">: ${label}</span></button>
 % endif
 </form>
 % endif
+</%def>
+
+<%def name="without()">
+  <li class="card theme without${'' if site.theme else ' chosen'}">
+    <div>
+      <h2>${t("Without a theme")}</h2>
+      <p class="hint">${t("The site has its own templates and the shared ones.")}</p>
+% if not site.theme:
+      <p><span class="pill active">${t("In use")}</span></p>
+% endif
+      ${buttons("", t("Without a theme"), not site.theme)}
+    </div>
+  </li>
 </%def>
