@@ -214,7 +214,8 @@ def test_the_menu_and_the_tabs_take_one_row_each_on_a_phone(world: World, state:
         last = page.locator(links).last
         last.focus()
         box = last.bounding_box()
-        assert 0 <= box["x"] and box["x"] + box["width"] <= 390
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
     page.context.close()
 
 

@@ -77,14 +77,6 @@
   <p class="empty">${t("No process has reported within the last hour.")}</p>
 % endif
 </section>
-<section class="card" aria-labelledby="versions">
-  <h2 id="versions">${t("Versions of this process")}</h2>
-  <dl>
-% for name, version in health.versions.items():
-    <dt>${name}</dt><dd>${version}</dd>
-% endfor
-  </dl>
-</section>
 <div class="cards">
 % for id, title, lines in (("slow-sites", t("Slowest sites, today and yesterday"), health.slow_sites), ("slow-views", t("Slowest views of the last day"), health.slow_views)):
 <section class="card" aria-labelledby="${id}">
@@ -106,6 +98,14 @@ ${each.name}\
 % endif
 </section>
 % endfor
+<section class="card" aria-labelledby="versions">
+  <h2 id="versions">${t("Versions of this process")}</h2>
+  <dl>
+% for name, version in health.versions.items():
+    <dt>${name}</dt><dd>${version}</dd>
+% endfor
+  </dl>
+</section>
 </div>
 <section class="card" aria-labelledby="errors">
   <h2 id="errors">${t("Last errors")}</h2>
