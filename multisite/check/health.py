@@ -49,7 +49,7 @@ class Health:
         pending: The revisions of multisite's own tables that the database does not have yet. If there are any, the rest
             is empty, since the tables may be missing.
         directory_version: The version of the directory in the database.
-        processes: Those that serve requests.
+        processes: Those that serve requests, and those that do jobs.
         last_check: The last check that was kept.
         slow_sites: The slowest sites of today and yesterday.
         slow_views: The slowest views of the last day.

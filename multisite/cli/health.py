@@ -27,8 +27,8 @@ def health(ini_uri: str, as_json: bool) -> None:
     """Show the state of the whole: processes, versions, findings, errors.
 
     Shows what the page Health of the console shows: the versions, pending migrations of multisite's own tables, the
-    processes that serve requests (with multisite.traffic), what 'check --keep' found last, the slowest sites and views,
-    and the last errors. Exits with 1 if migrations are pending, or the last check found faults.
+    processes that serve requests (with multisite.traffic) or do jobs, what 'check --keep' found last, the slowest sites
+    and views, and the last errors. Exits with 1 if migrations are pending, or the last check found faults.
     """
     from multisite.check.health import read_health
 
@@ -68,9 +68,10 @@ def _print(found: Health) -> None:
         return
     click.echo(f"\nProcesses (the directory is at version {found.directory_version}):")
     for each in found.processes:
+        kind = "" if each.kind == "server" else f"  {each.kind}"
         silent = "  has not written for some minutes" if each.is_silent else ""
         click.echo(
-            f"  {each.host}:{each.pid}  since {each.started:%Y-%m-%d %H:%M}  version {each.directory_version}"
+            f"  {each.host}:{each.pid}{kind}  since {each.started:%Y-%m-%d %H:%M}  version {each.directory_version}"
             f"  seen {each.seen:%H:%M:%S}{silent}"
         )
     _print_check(found)

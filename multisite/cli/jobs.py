@@ -35,6 +35,7 @@ def work(ini_uri: str, once: bool) -> None:
     from multisite.sites.job_archives import prune_exports, prune_uploads
     from multisite.sites.jobs import prune_jobs, wanted_uploads
     from multisite.sites.operator_log import prune_log
+    from multisite.sites.processes import reporting
     from multisite.sites.worker import Worker
     from multisite.web.site_archive import site_contents
     from multisite.web.site_settings import SITE_SETTINGS
@@ -50,7 +51,8 @@ def work(ini_uri: str, once: bool) -> None:
         prune_exports(ini.settings, days=KEPT_DAYS)
         prune_uploads(ini.settings, wanted=wanted_uploads(engine))
         prune_log(engine, settings=ini.settings)
-        done = worker.run(once=once, on_done=lambda job, status: click.echo(f"{_subject(job)}: {status}"))
+        with reporting(engine):
+            done = worker.run(once=once, on_done=lambda job, status: click.echo(f"{_subject(job)}: {status}"))
         engine.dispose()
     click.echo(f"{done} job{'s' * (done != 1)} done.")
 

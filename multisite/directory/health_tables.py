@@ -22,10 +22,12 @@ processes_table = sa.Table(
     sa.Column("template_generation", sa.BigInteger, nullable=False),
     sa.Column("directory_read", UtcDateTime),
     sa.Column("versions", sa.JSON, nullable=False),
+    sa.Column("kind", sa.String(10), nullable=False, server_default="server"),
 )
-"""The processes that serve requests, by the name of their machine and their number. `seen` is when the process wrote
-the row last. `directory_version` and `template_generation` are what it had read from the directory then, and
-`directory_read` is when. `versions` are those of multisite and its libraries, by name."""
+"""The processes that serve requests (the kind `server`) or do jobs (`worker`), by machine and number.
+
+`seen` is when the process wrote the row last. `directory_version` and `template_generation` are what it had read from
+the directory then, and `directory_read` is when. `versions` are those of multisite and its libraries, by name."""
 
 checks_table = sa.Table(
     "multisite_checks",

@@ -1,29 +1,38 @@
-"""The processes that serve requests: each writes once a minute what it has read from the directory, and its versions.
+"""The processes that serve requests or do jobs: each writes once a minute what it has read from the directory.
 
-`multisite.web.traffic` calls this from the thread that writes its counts. A process is listed until it ends, or has not
-written for an hour.
+`multisite.web.traffic` calls this from the thread that writes its counts, and `multisite work` from one of its own. A
+process is listed until it ends, or has not written for an hour.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from threading import Event, Thread
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from multisite.directory import Directory
 from multisite.directory.health_tables import processes_table
 from multisite.directory.models import AS_MULTISITE
 
-__all__ = ["SILENT_SECONDS", "Process", "leave", "list_processes", "machine_name", "report", "versions"]
+__all__ = ["SILENT_SECONDS", "Process", "leave", "list_processes", "machine_name", "report", "reporting", "versions"]
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 60.0
+"""How often `reporting` writes."""
 
 SILENT_SECONDS = 180
 """After this time without a row, a process may have died, or cannot write to the database."""
@@ -38,10 +47,11 @@ _process = processes_table.c
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process: its machine and its number, since when it counts requests, and when it wrote last.
+    """A process: its machine and its number, since when it counts requests or does jobs, and when it wrote last.
 
     `directory_version`, `template_generation` and `directory_read` are as in `DirectoryState`. `versions` are those of
-    multisite and what it is made of, by name.
+    multisite and what it is made of, by name. `kind` is `server` for one that serves requests, `worker` for one that
+    does jobs.
     """
 
     host: str
@@ -52,6 +62,7 @@ class Process:
     template_generation: int
     directory_read: datetime | None
     versions: Mapping[str, str]
+    kind: str = "server"
 
     @property
     def is_silent(self) -> bool:
@@ -76,18 +87,20 @@ def machine_name() -> str:
     return socket.gethostname()[:150]
 
 
-def report(directory: Directory, started: datetime) -> None:
+def report(directory: Directory, started: datetime, *, kind: str = "server") -> None:
     """Write the row of this process, and remove those of processes that have not written for an hour.
 
     Args:
         directory: The directory of the process.
-        started: Since when the process serves requests.
+        started: Since when the process serves requests, or does jobs.
+        kind: As in `Process`.
     """
     state, now = directory.state(), datetime.now(UTC)
     insert = (postgresql if directory.engine.dialect.name == "postgresql" else sqlite).insert(processes_table)
     values = {
         "host": machine_name(), "pid": os.getpid(), "started": started, "seen": now, "directory_version": state.version,
         "template_generation": state.template_generation, "directory_read": state.read, "versions": versions(),
+        "kind": kind,
     }  # fmt: skip
     with directory.engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
         connection.execute(sa.delete(processes_table).where(_process.seen < now - KEPT))
@@ -101,6 +114,40 @@ def leave(directory: Directory) -> None:
     own = _process.host == machine_name(), _process.pid == os.getpid()
     with directory.engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
         connection.execute(sa.delete(processes_table).where(*own))
+
+
+@contextmanager
+def reporting(engine: Engine) -> Iterator[None]:
+    """Report this process as a worker inside the block: at once, then each minute, from a thread.
+
+    Args:
+        engine: The database of the directory.
+    """
+    directory, started, stopped = Directory(engine), datetime.now(UTC), Event()
+
+    def run() -> None:
+        while True:
+            try:
+                # This reads the version of the directory, as a request does; no site is looked up here.
+                directory.template_generation()
+                report(directory, started, kind="worker")
+            except SQLAlchemyError as error:
+                # On SQLite a job may be writing. If the database cannot be written at all, the jobs say so.
+                log.debug("the state of this process cannot be written: %s", error)
+            if stopped.wait(REPORT_SECONDS):
+                return
+
+    thread = Thread(target=run, name="multisite-process", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+        try:
+            leave(directory)
+        except SQLAlchemyError as error:  # Its row is removed by another process, an hour later.
+            log.debug("the state of this process cannot be removed: %s", error)
 
 
 def list_processes(engine: Engine) -> list[Process]:

@@ -24,10 +24,10 @@ from paths import ROOT
 from multisite import MultisiteError
 from multisite.core.actor import acting_as
 from multisite.core.settings import Settings
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.models import AS_MULTISITE, DirectoryVersion
 from multisite.directory.operator_tables import jobs_table
 from multisite.directory.records import get_site
-from multisite.sites import job_kinds, jobs, removal, worker
+from multisite.sites import job_kinds, jobs, processes, removal, worker
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.updates import add_site
@@ -348,6 +348,49 @@ def test_the_commands(tmp_path: Path, sqlite_database_url: str) -> None:
     assert [line.split("  ")[3] for line in listed] == ["cancelled", "done"]
     assert '"failed": 0' in folder.invoke("list-jobs", "--status", "done", "--json").stdout
     assert "has ended already" in folder.fails("cancel-job", str(first.id))
+
+
+def test_a_worker_is_listed_with_the_processes_until_it_ends(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "REPORT_SECONDS", 0.01)
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        version = connection.execute(sa.select(DirectoryVersion.version)).scalar_one()
+    with processes.reporting(engine):
+        for _ in range(500):
+            found = processes.list_processes(engine)
+            if found and found[0].directory_version == version:
+                break
+            time.sleep(0.01)
+        (own,) = found
+        assert (own.pid, own.kind, own.directory_version) == (os.getpid(), "worker", version)
+    assert processes.list_processes(engine) == []
+
+
+def test_the_command_is_listed_while_it_works(
+    tmp_path: Path, sqlite_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path, sqlite_database_url)
+    ini = tmp_path / "development.ini"
+    ini.write_text(ini.read_text().replace("egg:pyramid-multisite", "call:multisite.content:main"))
+    seen: list[str] = []
+    with closing_engine(sqlite_database_url) as engine:
+        migrate_own(engine)
+
+        def run(self: Worker, **_: Any) -> int:
+            for _ in range(500):
+                if processes.list_processes(engine):
+                    break
+                time.sleep(0.01)
+            seen.extend(folder.invoke("health").stdout.splitlines())
+            return 0
+
+        monkeypatch.setattr(Worker, "run", run)
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        worked = folder.invoke("work", "--once")
+        assert worked.exit_code == 0, worked.output
+        assert f":{os.getpid()}  worker  since" in "".join(seen)
+        assert processes.list_processes(engine) == []
 
 
 def test_commands_show_no_secret_of_a_job(tmp_path: Path, sqlite_database_url: str) -> None:

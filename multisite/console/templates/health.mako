@@ -23,7 +23,7 @@
 <p class="message error">${t("The database does not have these revisions of the tables of multisite yet. Run multisite migrate:")} ${"; ".join(health.pending)}</p>
 % endif
 % if not is_counted:
-<p class="message">${t("Processes do not report, and neither requests nor errors are counted, since multisite.traffic is not set.")}</p>
+<p class="message">${t("Servers do not report, and neither requests nor errors are counted, since multisite.traffic is not set.")}</p>
 % endif
 <section class="card" aria-labelledby="check">
   <h2 id="check">${t("Last check")}</h2>
@@ -59,7 +59,7 @@
     <tbody>
 % for each in health.processes:
     <tr>
-      <th scope="row">${each.host} <small>${each.pid}</small></th>
+      <th scope="row">${each.host} <small>${each.pid}${", " + t("does jobs") if each.kind == "worker" else ""}</small></th>
       <td data-label="${t('Directory')}"><span class="pill ${'active' if each.directory_version == health.directory_version else 'maintenance'}">${each.directory_version}</span></td>
       <td data-label="${t('Last read')}">${when(each.directory_read) if each.directory_read else "–"}</td>
       <td data-label="${t('Since')}">${when(each.started)}</td>
