@@ -246,6 +246,13 @@ def test_the_longest_words_fit_on_the_smallest_screen(world: World, state: objec
         assert page.evaluate("document.documentElement.lang") == "de"
 
 
+@pytest.mark.parametrize("width", [900, 1200, 1600])
+def test_the_names_of_sites_keep_their_width(world: World, state: object, width: int) -> None:
+    page = world.page(storage_state=state, viewport={"width": width, "height": 640})
+    page.goto(world.url())
+    assert page.evaluate("Math.min(...[...document.querySelectorAll('.names')].map(name => name.clientWidth))") >= 100
+
+
 def test_the_check_sees_what_is_wrong(world: World) -> None:
     """Negative control of the test above."""
     page = world.page()
