@@ -35,6 +35,7 @@ from multisite.core import site as site_module
 from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory import engine_from_url
+from multisite.page_cache import invalidation
 from multisite.sites.updates import add_site
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.config.stash.get(_last_file, None) != item.path:
         item.config.stash[_last_file] = item.path
         site_module._resolvers.clear()
+        # Commands that ran in this process count changes in their databases, and in those of later tests.
+        invalidation._publishers.clear()
         forget_statements()
 
 

@@ -240,6 +240,9 @@ _files: dict[Callable[[sa.Engine], object], bytes] = {}
 _scripts: dict[Callable[[sa.Engine], object], str] = {}
 """The SQLite file and the statements for PostgreSQL, by the function that first filled a database with them."""
 
+_recordings: list[list[str]] = []
+"""The statements of the functions that run: one may call `fill_database`, whose statements are then sent at once."""
+
 
 def fill_database(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> None:
     """Do what `fill(engine)` does; if the database is empty, without running its code a second time.
@@ -274,6 +277,8 @@ def _fill_postgresql(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> 
             fill(engine)
         elif fill in _scripts:
             run(_scripts[fill])
+            for statements in _recordings:
+                statements.append(_scripts[fill])
         else:
             _scripts[fill] = _recorded(engine, fill)
 
@@ -282,7 +287,7 @@ def _recorded(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> str:
     """Call `fill(engine)`, and return the statements that it executed, except queries, with their values."""
     import psycopg
 
-    statements = []
+    statements: list[str] = []
 
     def record(_connection: Any, cursor: Any, statement: str, values: Any, _context: Any, many: bool) -> None:
         if not statement.lstrip().upper().startswith(("SELECT", "SHOW", "WITH")):
@@ -290,8 +295,10 @@ def _recorded(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> str:
             statements.extend(quoting.mogrify(statement, each) for each in (values if many else [values]))
 
     sa.event.listen(engine, "after_cursor_execute", record)
+    _recordings.append(statements)
     try:
         fill(engine)
     finally:
         sa.event.remove(engine, "after_cursor_execute", record)
+        _recordings.pop()
     return ";\n".join(statements)
