@@ -62,5 +62,5 @@ def _reason(error: Exception) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Let the error pages of this application read menus."""
+    """Show the menu of the site on the error pages of this application."""
     config.registry[RETRY_AT] = time.monotonic()

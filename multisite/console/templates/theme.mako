@@ -3,7 +3,7 @@
 <% may_change = may("run") and is_ready %>\
 % if link:
 <div class="card link-once">
-  <p>${t("Whoever has this link sees the site with the theme {theme}, for a week. Visitors go on seeing it as it is.", theme=shown or t("none"))}</p>
+  <p>${t("Anyone with this link sees the site in the theme {theme} for a week. Visitors still see the current theme.", theme=shown or t("none"))}</p>
   <p><a class="button" href="${link}">${t("Open the preview")}</a></p>
   <pre tabindex="0">${link}</pre>
 </div>

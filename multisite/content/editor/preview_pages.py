@@ -1,6 +1,6 @@
 """Previews: an entry as a page of its site, in the site's own layout, before it is published.
 
-There are three: of the saved entry, of what is typed into its form, and for anybody who has a link.
+There are three: of the saved entry, of what is typed into its form, and for anyone with the link.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def preview(request: Request) -> Response:
 
 
 def linked(request: Request) -> Response:
-    """The saved entry for anybody who has a link. No cache may keep it, and no search engine may list it."""
+    """The saved entry for anyone with the link. No cache may keep it, and no search engine may list it."""
     entry = find_linked(request.dbsession, request.site, request.matchdict["token"])
     if entry is None:
         return protect(HTTPNotFound())  # Not raised: the address would be counted as missing, with the token in it.
