@@ -18,7 +18,8 @@ from pyramid.httpexceptions import (
 from pyramid.request import Request
 from pyramid.response import Response
 
-from multisite.users import MAX_PASSWORD_CHARACTERS, Account
+from multisite.users import Account
+from multisite.users.passwords import MAX_PASSWORD_CHARACTERS
 
 __all__ = [
     "HEADERS",

@@ -28,7 +28,8 @@ from multisite.console.pages import add_page, login_form, translate, variables
 from multisite.core.actor import acting_as
 from multisite.private_pages import field, has_password_length
 from multisite.sites.operator_log import record_now
-from multisite.users import MAX_PASSWORD_CHARACTERS, Account, TooManyAttempts
+from multisite.users import Account, TooManyAttempts
+from multisite.users.passwords import MAX_PASSWORD_CHARACTERS
 
 __all__ = ["enter", "includeme", "own_path", "password_fault", "too_many"]
 

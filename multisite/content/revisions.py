@@ -15,7 +15,7 @@ from multisite.content.limits import PICTURE_LENGTH, SLUG_LENGTH, TITLE_LENGTH
 from multisite.content.models import Base, UtcDateTime
 from multisite.directory.models import BigId
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
-from multisite.users import MAX_LOGIN_CHARACTERS
+from multisite.users.accounts import MAX_LOGIN_CHARACTERS
 
 __all__ = ["Autosave", "PreviewLink", "Revision", "entry_owners"]
 

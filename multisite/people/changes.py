@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from multisite.core.site import Site
 from multisite.errors import MultisiteError, escape_for_message
 from multisite.people.member import SiteMember
-from multisite.users import LOGIN_KEY
+from multisite.users.accounts import LOGIN_KEY
 
 __all__ = ["LastOwner", "add_member", "find_member", "list_members", "remove_member", "reset_password", "set_role"]
 

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, validates
 
 from multisite.core.site import Site
 from multisite.mail import check_address
-from multisite.users import MAX_LOGIN_CHARACTERS, SiteUser
+from multisite.users import SiteUser
+from multisite.users.accounts import MAX_LOGIN_CHARACTERS
 
 __all__ = ["LINK_DAYS", "ROLES", "SiteMember", "hash_token"]
 

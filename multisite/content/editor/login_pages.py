@@ -34,7 +34,8 @@ from multisite.origins import is_local_url
 from multisite.people import LINK_DAYS
 from multisite.private_pages import field, has_password_length
 from multisite.sites.sign_ins import use_sign_in
-from multisite.users import MAX_PASSWORD_CHARACTERS, TooManyAttempts
+from multisite.users import TooManyAttempts
+from multisite.users.passwords import MAX_PASSWORD_CHARACTERS
 
 __all__ = ["FORGOTTEN_LIMIT", "SENDER_LIMIT", "includeme", "password_error", "send_link_later"]
 

@@ -1,129 +1,29 @@
-"""Mixins for the application's user tables: users of one site, and operators of all sites.
-
-    class User(SiteUser, Base):
-        __tablename__ = "users"
-        id: Mapped[int] = mapped_column(primary_key=True)
-
-    user = User.log_in(request.dbsession, "admin", "correct horse battery staple")      # None if either is wrong
-
-The `admin` of one site does not exist on another. Requires argon2-cffi (`pyramid-multisite[users]`).
-"""
+"""The mixins `Account` and `SiteUser`."""
 
 from __future__ import annotations
 
-import math
-import secrets
-import time
 import unicodedata
-from collections.abc import Callable, Hashable
-from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 from sqlalchemy import event
 from sqlalchemy.orm import Mapped, Mapper, Session, mapped_column, validates
 from sqlalchemy.sql.elements import conv
 
-from multisite.core.fork_safety import fork_safe_lock
 from multisite.errors import MultisiteError
 from multisite.scoping import SiteScoped
 from multisite.scoping.column import SITE_COLUMN
 from multisite.scoping.pin import pin_of
+from multisite.users.passwords import MAX_PASSWORD_CHARACTERS, normalize_password, verify_password
+from multisite.users.throttle import LoginThrottle
 
-try:
-    from argon2 import PasswordHasher, extract_parameters
-    from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
-except ModuleNotFoundError as error:
-    if not str(error.name).startswith("argon2"):
-        raise
-    raise ImportError("multisite.users needs argon2-cffi: pip install 'pyramid-multisite[users]'") from error
-
-__all__ = ["Account", "LoginThrottle", "SiteUser", "TooManyAttempts", "fold_login", "verify_password"]
+__all__ = ["LOGIN_KEY", "MAX_LOGIN_CHARACTERS", "Account", "SiteUser", "fold_login"]
 
 MAX_LOGIN_CHARACTERS = 254
 """Maximum length of a login: that of an e-mail address (RFC 5321 section 4.5.3.1.3, without the brackets)."""
 
-MAX_PASSWORD_CHARACTERS = 1_000
-"""Maximum length of a password, to bound the hashing time. NIST SP 800-63B asks for at least 64."""
-
-MAX_MEMORY_KIB = 2**21
-"""The most memory for a password: that of the first recommended parameters of RFC 9106."""
-
-MAX_WORK_KIB = 2**22
-"""The most memory times passes: that of the "sensitive" parameters of libsodium."""
-
-MAX_LANES = 64
-"""The most lanes, each of which is a thread."""
-
 LOGIN_KEY = "login_key"
-
-
-class TooManyAttempts(MultisiteError):
-    """Raised after too many failed login attempts. `retry_after_seconds` is a whole number."""
-
-    def __init__(self, retry_after_seconds: int) -> None:
-        self.retry_after_seconds = retry_after_seconds
-        super().__init__(f"too many login attempts: try again in {retry_after_seconds} seconds")
-
-
-class LoginThrottle:
-    """Counts recent login attempts per key, and rejects further ones after too many failures.
-
-    After `limit` failed attempts, a key is locked until `pause_seconds` after the first of them. For each number of
-    attempts, the last `max_keys` keys with that number are kept: any number of keys with one attempt cannot displace a
-    key with two. Each process counts in its own memory, because a count in a table would be rolled back with the failed
-    request.
-
-    Args:
-        clock: A monotonic clock in seconds.
-    """
-
-    def __init__(
-        self,
-        limit: int = 10,
-        pause_seconds: float = 900.0,
-        *,
-        max_keys: int = 100_000,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._limit = limit
-        self._pause_seconds = pause_seconds
-        self._max_keys = max_keys
-        self._clock = clock
-        self._counts: dict[Hashable, tuple[int, float]] = {}
-        # The keys grouped by their number of attempts, starting with one, in insertion order.
-        self._keys_by_count: list[dict[Hashable, None]] = [{} for _ in range(limit)]
-        self._lock = fork_safe_lock()
-
-    def record_attempt(self, key: Hashable) -> None:
-        """Count an attempt before its outcome is known, so that each concurrent one counts.
-
-        Raises:
-            TooManyAttempts: The key is locked.
-        """
-        with self._lock:
-            now = self._clock()
-            count, until = self._counts.get(key, (0, 0.0))
-            if now >= until:
-                count, until = 0, now + self._pause_seconds
-            if count >= self._limit:
-                raise TooManyAttempts(max(1, math.ceil(until - now)))
-            self._forget(key)
-            self._counts[key] = count + 1, until
-            keys = self._keys_by_count[count]
-            keys[key] = None
-            if len(keys) > self._max_keys:
-                self._forget(next(iter(keys)))
-
-    def reset(self, key: Hashable) -> None:
-        """Reset the count of `key`, after a successful attempt."""
-        with self._lock:
-            self._forget(key)
-
-    def _forget(self, key: Hashable) -> None:
-        count, _ = self._counts.pop(key, (0, 0.0))
-        if count:
-            del self._keys_by_count[count - 1][key]
 
 
 def fold_login(login: str) -> str:
@@ -176,7 +76,7 @@ class Account:
     @classmethod
     def new_password_hash(cls, password: str) -> str:
         """Return the hash of a new password. Raises `ValueError` if it is too short or too long."""
-        text = _normalize(password)
+        text = normalize_password(password)
         if text is None or not cls.min_password_characters <= len(text) <= MAX_PASSWORD_CHARACTERS:
             raise ValueError(f"a password has {cls.min_password_characters} to {MAX_PASSWORD_CHARACTERS} characters")
         return cls.password_hasher.hash(text)
@@ -241,64 +141,14 @@ def _throttled_login(login: str) -> str:
         return ""  # All invalid logins share one count.
 
 
-def _normalize(password: str) -> str | None:
-    """Return the password normalized by NFKC (NIST SP 800-63B), because keyboards compose letters differently.
-
-    None if it is too long to be normalized in reasonable time: see `fold_login`.
-    """
-    return None if len(password) > MAX_PASSWORD_CHARACTERS else unicodedata.normalize("NFKC", password)
-
-
 def _verify(hasher: PasswordHasher, account: Account | None, password: str) -> bool:
     stored = account.password_hash if account is not None else None
     if not verify_password(hasher, stored, password):
         return False
-    text = _normalize(password)
+    text = normalize_password(password)
     if account is not None and stored is not None and text is not None and hasher.check_needs_rehash(stored):
         account.password_hash = hasher.hash(text)
     return True
-
-
-def verify_password(hasher: PasswordHasher, stored: str | None, password: str) -> bool:
-    """Return whether `password` is the one whose hash is `stored`; None stands for an account that has none."""
-    text = _normalize(password)
-    # Verify without an account too, so that timing reveals nothing.
-    is_right = _matches(hasher, stored or _dummy_hash(hasher), text or "")
-    return is_right and stored is not None and text is not None
-
-
-def _matches(hasher: PasswordHasher, stored: str, text: str) -> bool:
-    try:
-        _check_cost(hasher, stored)
-        return hasher.verify(stored, text)
-    except (VerifyMismatchError, UnicodeEncodeError):
-        return False
-    except (VerificationError, KeyError, ValueError):  # The last two from releases before argon2-cffi 25.
-        # Not a hash, such as "!" for a disabled account. Verify a dummy hash, so that timing does not reveal this.
-        if stored != (dummy := _dummy_hash(hasher)):
-            _matches(hasher, dummy, text)
-        return False
-
-
-def _check_cost(hasher: PasswordHasher, stored: str) -> None:
-    """Check that a hash, which an archive of a site may have brought, does not keep the server busy for hours.
-
-    Raises:
-        InvalidHashError: It is not a hash, or asks for more than `hasher` and any recommended parameters.
-    """
-    cost = extract_parameters(stored)
-    if (
-        cost.memory_cost > max(MAX_MEMORY_KIB, hasher.memory_cost)
-        or cost.memory_cost * cost.time_cost > max(MAX_WORK_KIB, hasher.memory_cost * hasher.time_cost)
-        or cost.parallelism > max(MAX_LANES, hasher.parallelism)
-    ):
-        raise InvalidHashError
-
-
-@lru_cache(maxsize=8)
-def _dummy_hash(hasher: PasswordHasher) -> str:
-    """Return the hash of a random password."""
-    return hasher.hash(secrets.token_hex(32))
 
 
 @event.listens_for(Account, "instrument_class", propagate=True)
