@@ -1,4 +1,6 @@
-"""Pytest plugin with fixtures for the tests of an application, and the leak detector (`--multisite-leaks`).
+"""Pytest plugin with fixtures for the tests of an application, and two options for whole runs.
+
+`--multisite-leaks` runs the leak detector, `--multisite-distributable` refuses what a distributed database refuses.
 
     pytest_plugins = ["multisite.testing_plugin"]            # in the application's conftest.py
 
@@ -28,6 +30,9 @@ __all__: list[str] = []
 LEAKS = "multisite_leaks"
 """The pytest ini option that is equivalent to `--multisite-leaks`."""
 
+DISTRIBUTABLE = "multisite_distributable"
+"""The pytest ini option that is equivalent to `--multisite-distributable`."""
+
 HOSTS = ("one.example", "two.example")
 """The hosts of the fixtures' sites; RFC 2606 reserves the top-level domain."""
 
@@ -40,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Plant canaries of another site, and fail each test in which one of them appears.",
     )
     parser.addini(LEAKS, "Equivalent to --multisite-leaks.", type="bool", default=False)
+    group.addoption(
+        "--multisite-distributable",
+        action="store_true",
+        help="Refuse statements that a database distributed by site_id would refuse.",
+    )
+    parser.addini(DISTRIBUTABLE, "Equivalent to --multisite-distributable.", type="bool", default=False)
 
 
 class _Hooks:
@@ -65,6 +76,12 @@ def pytest_configure(config: pytest.Config) -> None:
         # With pytest-xdist the workers run the tests.
         controls = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
         config.pluginmanager.register(GatheringPlugin() if controls else LeakPlugin(config), "multisite-leaks-running")
+    if config.getoption(DISTRIBUTABLE) or config.getini(DISTRIBUTABLE):
+        from multisite.testing.distributable import refuse_undistributable
+
+        stack = ExitStack()
+        stack.enter_context(refuse_undistributable())
+        config.add_cleanup(stack.close)
 
 
 def _optional_fixture(request: pytest.FixtureRequest, name: str) -> Any:

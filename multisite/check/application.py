@@ -196,9 +196,11 @@ def _tables_of(metadata: Iterable[sa.MetaData]) -> list[sa.Table]:
     found = [
         table
         for each in metadata
-        if each is not own.metadata
         for table in each.tables.values()
-        if (table.schema or "").lower() not in _SYSTEM_SCHEMAS and not table.name.startswith(_ALEMBIC_TABLES)
+        # Also those in a MetaData of alembic's, if a revision of multisite ran in this process.
+        if not (table.schema is None and table.name in own.metadata.tables)
+        and (table.schema or "").lower() not in _SYSTEM_SCHEMAS
+        and not table.name.startswith(_ALEMBIC_TABLES)
     ]
     return sorted(found, key=lambda table: table.fullname)
 

@@ -32,6 +32,7 @@ from multisite.content.tables import Base as ContentBase
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory import engine_from_url
+from multisite.directory import models as own
 from multisite.directory.models import BigId
 from multisite.sites.updates import add_site
 
@@ -172,6 +173,13 @@ def test_tables_that_are_not_scoped(sqlite_bench: Workbench) -> None:
     )
     bench.metadata.create_all(bench.engine)
     bench.finds("?unscoped-table chk_countries", "unscoped-site-id chk_half")
+
+
+def test_own_tables_in_the_metadata_of_a_migration(sqlite_bench: Workbench) -> None:
+    """A revision of multisite that ran in this process leaves them in a MetaData of alembic's."""
+    sqlite_bench.sound()
+    own.metadata.tables["multisite_domain_checks"].to_metadata(sqlite_bench.metadata)
+    sqlite_bench.finds()
 
 
 def test_tables_that_are_declared_global(sqlite_database_url: str, tmp_path: Path) -> None:

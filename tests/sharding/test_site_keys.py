@@ -21,6 +21,7 @@ from site_keys import statements_without_site, swap_keys
 
 from multisite.content.tables import Base
 from multisite.core.keys import DIRECTORY
+from multisite.testing.distributable import refuse_undistributable
 
 HOST = "garden.example"
 OTHER = "sternwarte.example"
@@ -50,6 +51,7 @@ def test_every_table_of_a_site_has_the_site_in_its_key(sites: ContentSites) -> N
     assert [name for name, columns in found.items() if columns[0] != "site_id"] == []
 
 
+@refuse_undistributable()
 def test_each_statement_of_each_page_names_the_site_of_each_table(sites: ContentSites) -> None:
     sent: list[str] = []
     engine = sites.app.registry[DIRECTORY].engine

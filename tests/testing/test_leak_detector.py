@@ -86,7 +86,23 @@ def test_the_examples_are_those_of_the_docs() -> None:
     assert (PAGE.name, len(SESSIONS)) == ("testing.md", 2)
     used = {"shop.py", "conftest.py", "test_shop.py", "test_network.py"}
     used |= {"conftest.py, with the fixture", "conftest.py, more of it", "conftest.py, with rows of the whole run"}
-    assert set(FILES) == used | {"shop.py, with a leak", "shop.py, with another leak"}
+    assert set(FILES) == used | {"shop.py, with a leak", "shop.py, with another leak", FOR_ONE_SERVER}
+
+
+FOR_ONE_SERVER = "shop.py, with a statement for one server"
+
+
+def test_statements_of_one_server_are_refused_if_asked_for(project: Project) -> None:
+    project.leak(FILES[FOR_ONE_SERVER])
+    status, printed = project.run()
+    assert (status, "4 passed" in printed) == (0, True), printed
+    (session,) = (each.text for each in snippets(PAGE, "text") if "--multisite-distributable" in each.text)
+    command, _, shown = session.partition("\n")
+    status, printed = project.run(*command.removeprefix("$ pytest ").split())
+    assert (status, shown.splitlines()[1] in printed) == (1, True), printed
+    project.write("pytest.ini", "[pytest]\nmultisite_distributable = true\n")
+    status, printed = project.run("-k", "request")
+    assert (status, shown.splitlines()[1] in printed) == (1, True), printed
 
 
 KEYS = """
