@@ -152,6 +152,9 @@ COMMANDS = {
         "multisite.cli.operators:reset_operator",
         "Remove an operator's password, second factor and passkeys, end their log-ins, and make a link for new ones.",
     ),
+    "list-passkeys": _LazyCommand("multisite.cli.passkeys:list_passkeys", "List the passkeys of an operator."),
+    "rename-passkey": _LazyCommand("multisite.cli.passkeys:rename_passkey", "Rename a passkey of an operator."),
+    "remove-passkey": _LazyCommand("multisite.cli.passkeys:remove_passkey", "Remove a passkey of an operator."),
     "remove-operator": _LazyCommand(
         "multisite.cli.operators:remove_operator", "Remove an operator, and end their log-ins."
     ),

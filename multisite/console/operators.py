@@ -34,6 +34,7 @@ __all__ = [
     "find_by_link",
     "find_operator",
     "find_operator_by_id",
+    "get_operator",
     "hash_token",
     "list_operators",
     "may",
@@ -106,6 +107,12 @@ def find_operator_by_id(connection: Connection, operator_id: int) -> Operator | 
     """Return the operator with this id, or None."""
     row = connection.execute(sa.select(*_COLUMNS).where(_table.id == operator_id)).one_or_none()
     return None if row is None else Operator(*row)
+
+
+def get_operator(engine: Engine, login: str) -> Operator:
+    """Return the operator with this login. Raises `MultisiteError` if there is none."""
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        return _existing(connection, login)
 
 
 def _existing(connection: Connection, login: str) -> Operator:

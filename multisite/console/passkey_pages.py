@@ -19,12 +19,14 @@ from multisite.console.login_pages import enter, own_path, too_many
 from multisite.console.operators import Operator
 from multisite.console.pages import add_page, done, login_form, translate
 from multisite.console.passkeys import (
+    MAX_NAME_CHARACTERS,
     RelyingParty,
     add_passkey,
     check_passkey,
     log_in_options,
     registration_options,
     remove_passkey,
+    rename_passkey,
 )
 from multisite.errors import MultisiteError
 from multisite.private_pages import field
@@ -86,7 +88,7 @@ def challenge(request: Request) -> Response:
     try:
         return _json(registration_options(request.console.engine, request.log_in.operator, _party(request)))
     except MultisiteError as error:
-        return Response(str(error), status=400, content_type="text/plain")
+        return Response(translate(request, str(error)), status=400, content_type="text/plain", charset="utf-8")
 
 
 def add(request: Request) -> Any:
@@ -97,8 +99,24 @@ def add(request: Request) -> Any:
     try:
         add_passkey(engine, operator, field(request, "credential"), field(request, "name"), _party(request))
     except MultisiteError as error:
-        return account_page(request, str(error))
+        return account_page(request, translate(request, str(error)))
     return done(request, "passkey", "account")
+
+
+def rename(request: Request) -> Any:
+    """Rename one of the operator's passkeys; a GET shows nothing."""
+    engine, operator = request.console.engine, request.log_in.operator
+    try:
+        is_renamed = request.method == "POST" and rename_passkey(
+            engine, operator, int(request.matchdict["id"]), field(request, "name")
+        )
+    except MultisiteError:
+        return account_page(
+            request, translate(request, "A name has 1 to {number} characters.", number=MAX_NAME_CHARACTERS)
+        )
+    if not is_renamed:
+        raise HTTPNotFound
+    return done(request, "saved", "account")
 
 
 def remove(request: Request) -> Any:
@@ -118,5 +136,6 @@ def includeme(config: Configurator) -> None:
     add_page(config, "passkey_confirm", "/confirm/passkey", confirm, role="look")
     add_page(config, "new_passkey", "/account/passkeys/challenge", challenge, role="look", is_dangerous=True)
     add_page(config, "passkeys", "/account/passkeys", add, "account", role="look", is_dangerous=True)
-    pattern = r"/account/passkeys/{id:[1-9]\d{0,17}}/remove"
-    add_page(config, "remove_passkey", pattern, remove, role="look", is_dangerous=True)
+    one = r"/account/passkeys/{id:[1-9]\d{0,17}}"
+    add_page(config, "rename_passkey", f"{one}/rename", rename, "account", role="look", is_dangerous=True)
+    add_page(config, "remove_passkey", f"{one}/remove", remove, role="look", is_dangerous=True)

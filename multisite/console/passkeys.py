@@ -21,6 +21,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 
 from multisite.console.operators import Operator, find_operator_by_id, hash_token
+from multisite.console.texts import N_
 from multisite.directory.console_tables import challenges_table, passkeys_table
 from multisite.directory.models import AS_MULTISITE
 from multisite.errors import MultisiteError
@@ -45,6 +46,7 @@ except ModuleNotFoundError as error:
     raise ImportError("multisite.console needs webauthn: pip install 'pyramid-multisite[console]'") from error
 
 __all__ = [
+    "MAX_NAME_CHARACTERS",
     "MAX_PASSKEYS",
     "Passkey",
     "RelyingParty",
@@ -54,6 +56,7 @@ __all__ = [
     "log_in_options",
     "registration_options",
     "remove_passkey",
+    "rename_passkey",
 ]
 
 log = logging.getLogger(__name__)
@@ -109,7 +112,7 @@ def registration_options(engine: Engine, operator: Operator, party: RelyingParty
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         known = list(connection.scalars(own))
     if len(known) >= MAX_PASSKEYS:
-        raise MultisiteError(f"you have {MAX_PASSKEYS} passkeys: remove one first")
+        raise MultisiteError(N_("you have as many passkeys as there may be: remove one first"))
     options = webauthn.generate_registration_options(
         rp_id=party.host,
         rp_name="multisite",
@@ -143,8 +146,9 @@ def add_passkey(engine: Engine, operator: Operator, credential: str, name: str, 
         )
     except Exception as refused:  # The library has many kinds of errors for what is not well-formed.
         log.info("a passkey was refused: %s", refused)
-        raise MultisiteError("the passkey is not valid, or took too long: try again") from refused
-    shown = " ".join(name.split())[:MAX_NAME_CHARACTERS] or "passkey"
+        raise MultisiteError(N_("the passkey is not valid, or took too long: try again")) from refused
+    printable = "".join(c if c.isprintable() else " " for c in name)
+    shown = " ".join(printable.split())[:MAX_NAME_CHARACTERS] or "passkey"
     values = {
         "operator_id": operator.id,
         "credential_id": verified.credential_id,
@@ -159,7 +163,27 @@ def add_passkey(engine: Engine, operator: Operator, credential: str, name: str, 
             connection.execute(sa.insert(passkeys_table).values(**values))
             record(connection, "add-passkey", after={"operator": operator.login, "passkey": shown})
     except IntegrityError as refused:
-        raise MultisiteError("this passkey is known already") from refused
+        raise MultisiteError(N_("this passkey is known already")) from refused
+
+
+def rename_passkey(engine: Engine, operator: Operator, passkey_id: int, name: str) -> bool:
+    """Rename a passkey of `operator`, and record it. Return whether there is one with this id.
+
+    Raises:
+        MultisiteError: The name is empty, too long or not printable.
+    """
+    shown = " ".join(name.split())
+    if not shown or len(shown) > MAX_NAME_CHARACTERS or not shown.isprintable():
+        raise MultisiteError(f"the name of a passkey has 1 to {MAX_NAME_CHARACTERS} printable characters")
+    own = _table.operator_id == operator.id, _table.id == passkey_id
+    with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+        before = connection.scalar(sa.select(_table.name).where(*own).with_for_update())
+        if before is None:
+            return False
+        connection.execute(sa.update(passkeys_table).where(*own).values(name=shown))
+        named = {"operator": operator.login}
+        record(connection, "rename-passkey", before={**named, "passkey": before}, after={**named, "passkey": shown})
+    return True
 
 
 def remove_passkey(engine: Engine, operator: Operator, passkey_id: int) -> bool:

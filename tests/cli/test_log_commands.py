@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from command_folder import Folder
+from console_world import add_passkey_row
 from databases import migrate_own
 from ghost_export import post, write_ghost
 from wordpress_export import item, write_export
@@ -57,6 +58,8 @@ CHANGING: dict[str, list[list[str]]] = {
     "add-operator": [["add-operator", "olga"]],
     "set-operator-role": [["set-operator-role", "olga", "run"]],
     "reset-operator": [["reset-operator", "olga"]],
+    "rename-passkey": [["rename-passkey", "olga", "1", "Old phone"]],
+    "remove-passkey": [["remove-passkey", "olga", "1"]],
     "remove-operator": [["remove-operator", "olga"]],
     "import-entries": [["import-entries", "a.example", "leaf-mould.md"]],
     "import-wordpress": [["import-wordpress", "b.example", "export.xml"]],
@@ -87,7 +90,7 @@ LOGGED_AS = {"add-sites": "add-site", "bulk": "enable-site", "export-sites": "ex
 
 READING = {
     "list-sites", "show-site", "which", "compile-templates", "collect-static", "settings", "list-removed", "shell",
-    "pull-templates", "check", "vhosts", "list-users", "list-operators", "list-entries", "list-redirects",
+    "pull-templates", "check", "vhosts", "list-users", "list-operators", "list-passkeys", "list-entries", "list-redirects",
     "export-redirects", "list-media", "list-log", "list-shards", "show-traffic", "list-jobs", "check-domains",
     "list-previews", "health", "measure-sites",
 }  # fmt: skip
@@ -166,6 +169,10 @@ def logged(folder: Folder) -> dict[tuple[str, ...], list[dict[str, object]]]:
             found[*call] = entries(folder)[before:]
             if call[0] == "add-media":
                 digest = result.stdout[:12]
+            if call[0] == "reset-operator":
+                engine = engine_from_url(folder.database_url)
+                assert add_passkey_row(engine, "olga") == 1
+                engine.dispose()
     return found
 
 

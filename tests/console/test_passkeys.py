@@ -6,12 +6,22 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import cbor2
 import pytest
 import sqlalchemy as sa
-from console_world import CONSOLE, console_browser, console_sites, empty_console_tables, form_token, log_in_to_console
+from command_folder import Folder
+from console_world import (
+    CONSOLE,
+    add_passkey_row,
+    console_browser,
+    console_sites,
+    empty_console_tables,
+    form_token,
+    log_in_to_console,
+)
 from content_sites import GARDEN, ContentSites
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -262,7 +272,7 @@ def test_a_passkey_belongs_to_one_operator_and_there_are_not_too_many(
     assert "known already" in register(mary, Device(), status=400).text
     monkeypatch.setattr(passkeys, "MAX_PASSKEYS", 1)
     refused = jane.post("/account/passkeys/challenge", {"csrf_token": form_token(jane)}, status=400)
-    assert refused.text == "you have 1 passkeys: remove one first"
+    assert refused.text == "you have as many passkeys as there may be: remove one first"
 
 
 def test_adding_and_removing_need_the_password_just_now_and_the_token(sites: ContentSites) -> None:
@@ -272,6 +282,7 @@ def test_adding_and_removing_need_the_password_just_now_and_the_token(sites: Con
     mary = log_in_to_console(sites, "mary", "everything")
     mary.post(f"/account/passkeys/{passkey.id}/remove", {"csrf_token": form_token(mary)}, status=404)
     paths = ("/account/passkeys/challenge", "/account/passkeys", f"/account/passkeys/{passkey.id}/remove")
+    paths += (f"/account/passkeys/{passkey.id}/rename",)
     for path in paths:
         console_browser(sites).post(path, {}, status=403)
         browser.post(path, {"csrf_token": "x"}, status=400)
@@ -279,6 +290,52 @@ def test_adding_and_removing_need_the_password_just_now_and_the_token(sites: Con
     for path in paths:
         assert "/confirm" in browser.post(path, {"csrf_token": form_token(browser)}, status=303).location
     assert len(list_passkeys(sites.engine, operator(sites, "jane"))) == 1
+
+
+def test_a_passkey_is_renamed_by_its_operator_alone(sites: ContentSites) -> None:
+    jane, mary = log_in_to_console(sites, "jane", "look"), log_in_to_console(sites, "mary", "everything")
+    number = add_passkey_row(sites.engine, "jane", "Phone")
+    path = f"/account/passkeys/{number}/rename"
+
+    def names() -> list[str]:
+        return [each.name for each in list_passkeys(sites.engine, operator(sites, "jane"))]
+
+    jane.get(path, status=404)
+    mary.post(path, {"csrf_token": form_token(mary), "name": "Mine"}, status=404)
+    assert mary.get("/account").html.select_one(f'form[action$="{path}"]') is None
+    token = form_token(jane)
+    for name in ("", " ", "x" * 101, "a\u202eb"):
+        page = jane.post(path, {"csrf_token": token, "name": name}, status=400)
+        assert "A name has 1 to 100 characters." in page.text
+    assert names() == ["Phone"]
+    form = jane.get("/account").html.select_one(f'form[action$="{path}"]')
+    assert form.select_one("input[name=name]")["value"] == "Phone"
+    jane.post(path, {"csrf_token": token, "name": " Old \n phone "}, status=303)
+    assert names() == ["Old phone"]
+    (entry,) = list_log(sites.engine, LogSelection(who="jane"), limit=1)
+    of_jane = {"operator": "jane"}
+    assert (entry.what, entry.before) == ("rename-passkey", {**of_jane, "passkey": "Phone"})
+    assert entry.after == {**of_jane, "passkey": "Old phone"}
+
+
+def test_commands_list_rename_and_remove_a_passkey(sites: ContentSites, tmp_path: Path) -> None:
+    folder = Folder(tmp_path, sites.engine.url.render_as_string(hide_password=False))
+    operators.add_operator(sites.engine, "jane")
+    operators.add_operator(sites.engine, "mary")
+    number = add_passkey_row(sites.engine, "jane", "Phone")
+    (listed,) = json.loads(folder.invoke("list-passkeys", "jane", "--json").stdout)
+    assert listed == {"id": number, "name": "Phone", "created": "2023-11-14T22:13:20+00:00", "used": None}
+    assert folder.invoke("list-passkeys", "mary").stdout == ""
+    for command in (["rename-passkey", "mary", str(number), "x"], ["remove-passkey", "mary", str(number)]):
+        assert f"mary has no passkey {number}; list them" in folder.fails(*command)
+    assert "there is no operator 'nobody'" in folder.fails("list-passkeys", "nobody")
+    assert "has 1 to 100 printable characters" in folder.fails("rename-passkey", "jane", str(number), "\x07")
+    assert folder.invoke("rename-passkey", "JANE", str(number), "Old phone").exit_code == 0
+    change(sites, sa.update(passkeys_table).values(used=1_700_100_000))
+    line = folder.invoke("list-passkeys", "jane").stdout
+    assert line.split(maxsplit=1) == [str(number), f"{'Old phone':30} added 2023-11-14, last used 2023-11-16\n"]
+    assert folder.invoke("remove-passkey", "jane", str(number)).stdout == f"Removed passkey {number} of jane.\n"
+    assert folder.invoke("list-passkeys", "jane").stdout == ""
 
 
 def test_challenges_are_limited_and_only_for_forms_of_the_console(

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from command_folder import Folder
-from console_world import console_sites, do_jobs, form_token, log_in_to_console
+from console_world import add_passkey_row, console_sites, do_jobs, form_token, log_in_to_console
 from content_sites import GARDEN, STERNWARTE, ContentSites
 from editor_sites import add_user
 from pyramid.interfaces import IRoutesMapper
@@ -154,6 +154,10 @@ CASES = {
     "remove an operator": Case(
         [("/operators", {"action": "remove", "login": "olga", "sure": "1"})], ["remove-operator", "olga"]
     ),
+    "rename a passkey": Case(
+        [("/account/passkeys/1/rename", {"name": "Old  phone"})], ["rename-passkey", "jane", "1", "Old phone"]
+    ),
+    "remove a passkey": Case([("/account/passkeys/1/remove", {})], ["remove-passkey", "jane", "1"]),
     "cancel a job": Case([("/jobs", {"job": "1"})], ["cancel-job", "1"], [["add", "a job"]]),
     "several sites in maintenance": bulk("maintain-site", message="Back at six"),
     "several sites online": bulk("enable-site"),
@@ -166,7 +170,7 @@ CASES = {
 NO_COMMAND = {
     # An operator's own log-in.
     "login", "logout", "confirm", "link", "account", "end_log_in", "sign_in", "passkey_challenge", "passkey_log_in",
-    "passkey_confirm", "new_passkey", "passkeys", "remove_passkey",
+    "passkey_confirm", "new_passkey", "passkeys",
     "theme_picture",  # A file.
     "health",  # It adds the job of the command `check`, which changes no site.
     "sites", "site", "job", "log", "log_csv", "traffic", "export",  # Nothing is changed; a download is logged.
@@ -189,6 +193,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ContentSite
         (path / "sites" / GARDEN / "own.mako").write_text("own")
         jane = log_in_to_console(sites, "jane", "everything")
         add_operator(sites.engine, "olga", "look")
+        assert add_passkey_row(sites.engine, "jane") == 1
         # Not the tables of other tests in this process.
         site_contents(sites.app.registry).metadata = [Base.metadata]
         # Commands load the application that serves the console.

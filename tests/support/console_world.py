@@ -16,7 +16,13 @@ from webtest import TestApp
 
 from multisite.console.operators import add_operator, find_by_link
 from multisite.core.settings import parse_settings
-from multisite.directory.console_tables import attempts_table, log_ins_table, operators_table, sign_ins_table
+from multisite.directory.console_tables import (
+    attempts_table,
+    log_ins_table,
+    operators_table,
+    passkeys_table,
+    sign_ins_table,
+)
 from multisite.directory.models import AS_MULTISITE
 from multisite.sites.worker import Worker
 from multisite.users import Account
@@ -26,6 +32,7 @@ from multisite.web.site_settings import SITE_SETTINGS
 __all__ = [
     "CONSOLE",
     "add_operator_with_password",
+    "add_passkey_row",
     "console_browser",
     "console_sites",
     "do_jobs",
@@ -84,6 +91,16 @@ def add_operator_with_password(sites: ContentSites, login: str, role: str = "eve
     assert found is not None
     fields = {"password": PASSWORD, "repeated": PASSWORD, "code": pyotp.TOTP(found.code_secret).at(time.time())}
     assert console_browser(sites).post(f"/login/{token}", fields).status_code == 303
+
+
+def add_passkey_row(engine: sa.Engine, login: str, name: str = "Phone") -> int:
+    """Add the row of a passkey that no device has, to be listed, renamed and removed; return its id."""
+    values = {"credential_id": b"x", "public_key": b"x", "sign_count": 0, "name": name, "created": 1_700_000_000}
+    with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+        operator: Any = connection.scalar(sa.select(operators_table.c.id).where(operators_table.c.login == login))
+        values |= {"operator_id": operator, "credential_hash": f"{login} {name}"}
+        added = connection.execute(sa.insert(passkeys_table).values(**values))
+        return int(added.inserted_primary_key[0])
 
 
 def log_in_to_console(sites: ContentSites, login: str, role: str | None = None) -> TestApp:

@@ -173,7 +173,8 @@ def paths(world: World) -> list[str]:
 WITHOUT_A_VISIT = {
     "login", "link", "confirm",  # Other tests of this file log in.
     "end_log_in", "sign_in",  # Buttons of pages that are visited, as are those of passkeys.
-    "passkey_challenge", "passkey_log_in", "passkey_confirm", "new_passkey", "passkeys", "remove_passkey",
+    "passkey_challenge", "passkey_log_in", "passkey_confirm", "new_passkey", "passkeys", "rename_passkey",
+    "remove_passkey",
     "log_csv", "export", "theme_picture",  # Files.
 }  # fmt: skip
 

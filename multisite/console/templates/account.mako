@@ -26,10 +26,19 @@
 % for each in passkeys:
   <li>
     <span><b>${each.name}</b><br><small>${t("Added {when}", when=when(each.created, "date"))} · ${t("Last used {when}", when=when(each.used)) if each.used else t("not used yet")}</small></span>
-    <form method="post" action="${path('remove_passkey', id=each.id)}">
-      ${parent.csrf()}
-      <button type="submit" class="quiet small danger">${t("Remove")}<span class="unseen"> ${each.name}</span></button>
-    </form>
+    <details>
+      <summary>${t("Change")}<span class="unseen"> ${each.name}</span></summary>
+      <form method="post" action="${path('rename_passkey', id=each.id)}" class="filters">
+        ${parent.csrf()}
+        <p class="field wide"><label for="passkey-${each.id}">${t("Name of the device")}</label>
+        <input id="passkey-${each.id}" name="name" value="${each.name}" required maxlength="100" autocomplete="off"></p>
+        <p class="field"><button type="submit" class="quiet">${t("Rename")}<span class="unseen"> ${each.name}</span></button></p>
+      </form>
+      <form method="post" action="${path('remove_passkey', id=each.id)}">
+        ${parent.csrf()}
+        <button type="submit" class="quiet danger">${t("Remove")}<span class="unseen"> ${each.name}</span></button>
+      </form>
+    </details>
   </li>
 % endfor
 </ul>
