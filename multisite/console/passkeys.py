@@ -167,7 +167,10 @@ def add_passkey(engine: Engine, operator: Operator, credential: str, name: str, 
 
 
 def rename_passkey(engine: Engine, operator: Operator, passkey_id: int, name: str) -> bool:
-    """Rename a passkey of `operator`, and record it. Return whether there is one with this id.
+    """Rename a passkey of `operator`, and record it.
+
+    Returns:
+        Whether there is one with this id.
 
     Raises:
         MultisiteError: The name is empty, too long or not printable.

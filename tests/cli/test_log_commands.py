@@ -90,9 +90,9 @@ LOGGED_AS = {"add-sites": "add-site", "bulk": "enable-site", "export-sites": "ex
 
 READING = {
     "list-sites", "show-site", "which", "compile-templates", "collect-static", "settings", "list-removed", "shell",
-    "pull-templates", "check", "vhosts", "list-users", "list-operators", "list-passkeys", "list-entries", "list-redirects",
-    "export-redirects", "list-media", "list-log", "list-shards", "show-traffic", "list-jobs", "check-domains",
-    "list-previews", "health", "measure-sites",
+    "pull-templates", "check", "vhosts", "list-users", "list-operators", "list-passkeys", "list-entries",
+    "list-redirects", "export-redirects", "list-media", "list-log", "list-shards", "show-traffic", "list-jobs",
+    "check-domains", "list-previews", "health", "measure-sites",
 }  # fmt: skip
 
 ELSEWHERE = {
