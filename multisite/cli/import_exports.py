@@ -56,6 +56,10 @@ class _Options(TypedDict):
     as_json: bool
 
 
+class _GhostOptions(_Options):
+    redirects: Path | None
+
+
 def _export_options(folder: str) -> Callable[[_Command], _Command]:
     """Return a decorator that adds the arguments of both commands; the files of a blog are in its `folder`."""
 
@@ -70,9 +74,9 @@ def _export_options(folder: str) -> Callable[[_Command], _Command]:
 
 
 def _import_export(
-    ini_uri: str, host: str, export: Path, name: str, run: Callable[..., ImportReport], options: _Options
+    ini_uri: str, host: str, export: Path, name: str, run: Callable[..., ImportReport], options: _Options, **more: Any
 ) -> None:
-    """Run the import of the command `name`, record it, and print its report."""
+    """Run the import of the command `name`, record it, and print its report; `more` are arguments of `run`."""
     engine, site = open_site(ini_uri, host)
     strict, dry_run = options["strict"], options["dry_run"]
     with _open_uploads(ini_uri, options["uploads"], dry_run=dry_run) as uploads:
@@ -85,6 +89,7 @@ def _import_export(
             force=options["force"],
             dry_run=dry_run,
             progress=show_progress("posts"),
+            **more,
         )
     record_import(engine, name, site, report)
     engine.dispose()
@@ -112,12 +117,18 @@ def import_wordpress_command(
 
 @click.command("import-ghost", cls=HostCommand)
 @_export_options("content")
+@click.option(
+    "--redirects",
+    type=_FILE,
+    metavar="FILE",
+    help="redirects.yaml or redirects.json of the blog; by default the one beside EXPORT, or in FOLDER/data.",
+)
 @click.pass_obj
 def import_ghost_command(
     ini_uri: str,
     host: str,
     export: Path,
-    **options: Unpack[_Options],
+    **options: Unpack[_GhostOptions],
 ) -> None:
     """Import a blog's posts from an export of Ghost into a site of multisite.content.
 
@@ -126,4 +137,4 @@ def import_ghost_command(
     """
     with _importing():
         from multisite.content.exports.ghost import import_ghost
-    _import_export(ini_uri, host, export, "import-ghost", import_ghost, options)
+    _import_export(ini_uri, host, export, "import-ghost", import_ghost, options, redirects=options["redirects"])

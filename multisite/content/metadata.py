@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import yaml
@@ -72,19 +73,21 @@ def split_metadata(text: str) -> Metadata:
     return Metadata(fields, text[start + end :], notation, text.count("\n", 0, start + end) + 1)
 
 
-def load_configuration(text: str, suffix: str) -> dict[str, Any]:
+def load_configuration(text: str, suffix: str, limit: int = MAX_FRONT_MATTER) -> dict[str, Any]:
     """Return the configuration of a tool: YAML, TOML or JSON by the suffix of its file. Names are lower case.
+
+    `limit` is the number of characters that YAML and TOML may have.
 
     Raises:
         InvalidArticle: It cannot be read.
     """
     if suffix == ".toml":
-        return _load(_load_toml, text)
+        return _load(_load_toml, text, limit)
     if suffix == ".json":
         if not text.lstrip().startswith("{"):
             raise InvalidArticle("it is not a JSON object")
         return _load_json(text.lstrip())[0]
-    return _load(_load_yaml, text)
+    return _load(partial(_load_yaml, first_line=1), text, limit)
 
 
 def _read_fields(text: str) -> tuple[dict[str, Any], Notation, int]:
@@ -105,9 +108,9 @@ def _read_fields(text: str) -> tuple[dict[str, Any], Notation, int]:
     raise InvalidArticle("no front matter: the first line is neither '---' nor '+++' nor like 'Title: …'")
 
 
-def _load(load: Callable[[str], dict[str, Any]], text: str) -> dict[str, Any]:
-    if len(text) > MAX_FRONT_MATTER:
-        raise InvalidArticle(f"the front matter has more than {MAX_FRONT_MATTER} characters")
+def _load(load: Callable[[str], dict[str, Any]], text: str, limit: int = MAX_FRONT_MATTER) -> dict[str, Any]:
+    if len(text) > limit:
+        raise InvalidArticle(f"the front matter has more than {limit} characters")
     try:
         return load(text)
     except RecursionError:
@@ -176,7 +179,7 @@ for _name in ("bool", "float", "int", "timestamp"):
     _FrontMatterLoader.add_constructor(f"tag:yaml.org,2002:{_name}", _typed(_name))
 
 
-def _load_yaml(text: str) -> dict[str, Any]:
+def _load_yaml(text: str, first_line: int = 2) -> dict[str, Any]:
     simple = read_simple_yaml(text)
     if simple is not None:
         return lower_keys(simple)
@@ -190,7 +193,7 @@ def _load_yaml(text: str) -> dict[str, Any]:
                 raise
             fields = yaml.load(spaced, Loader=_FrontMatterLoader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
+        line = f" in line {error.problem_mark.line + first_line}" if error.problem_mark else ""
         raise InvalidArticle(f"the front matter is not YAML{line}: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise InvalidArticle(f"the front matter is not YAML: {str(error)[:200]}") from None

@@ -112,7 +112,7 @@ def test_only_what_visitors_saw_is_published(imported: Any) -> None:
         post(6, "About", type="page"),
         post(7, "About", page=1),
         post(8, "x", status="published", published_at=None),
-        post(9, None),
+        post(9, None, lexical="x"),
         post(10, None, lexical='{"root": {"children": [ ]}}'),
         post(11, published_at=1_700_000_000_000, updated_at=None),
         post(12, "draft", status="draft", visibility="paid"),
@@ -136,7 +136,7 @@ def test_only_what_visitors_saw_is_published(imported: Any) -> None:
     ]
     assert [(bad.path.rpartition(":")[2], bad.reason) for bad in report.bad] == [
         ("posts[7]", "no date, and it is not a draft"),
-        ("posts[8]", "no html, but only lexical: save the post in Ghost, and export it again"),
+        ("posts[8]", "no html, and its lexical is not valid JSON"),
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ from multisite.content.article import Article
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.exports.cards import drop_controls
 from multisite.content.exports.ghost_posts import GhostPost, Row, Tables, read_ghost, read_post
+from multisite.content.exports.ghost_redirects import find_redirects_file, ghost_redirects
 from multisite.content.exports.html import convert_html
 from multisite.content.exports.index import ExportIndex, open_index
 from multisite.content.exports.links import OldBlog, Rewriter
@@ -24,6 +26,7 @@ from multisite.content.exports.redirects import old_addresses
 from multisite.content.exports.uploads import Placer, Uploads
 from multisite.content.markdown import Rendered, shorten
 from multisite.content.page_paths import is_page_slug
+from multisite.content.redirect_rules import Rule
 from multisite.content.report import ImportReport
 from multisite.content.slugs import slugify
 from multisite.content.tidy import BECAME_LINK, NestingTooDeep
@@ -40,12 +43,13 @@ _LISTS = {"rss": "/feed.xml", "page/*": "/"}
 _BLOG = OldBlog(None, ("/content/",))
 
 
-def import_ghost(
+def import_ghost(  # noqa: PLR0913  # One argument for each option of the command.
     engine: Engine,
     site: Site,
     path: Path,
     *,
     uploads: Uploads | None = None,
+    redirects: Path | None = None,
     strict: bool = False,
     dry_run: bool = False,
     force: bool = False,
@@ -62,6 +66,7 @@ def import_ghost(
         path: The JSON file that Ghost wrote.
         uploads: The folder `content` of the blog, and the media library of the application; None to import
             no files.
+        redirects: Ghost's file with redirects; None to use the one beside the export or in the folder of `uploads`.
         strict: Whether a single bad post rolls back the whole import.
         dry_run: Whether to roll back in any case.
         force: Whether to overwrite entries that people have changed since their import.
@@ -71,7 +76,7 @@ def import_ghost(
         The report: what was imported, skipped, bad or left out.
 
     Raises:
-        InvalidExport: The file is not an export of Ghost; nothing was imported.
+        InvalidExport: The file is not an export of Ghost, or not one with redirects; nothing was imported.
     """
     report = ImportReport(dry_run=dry_run, force=force)
     notes = ExportNotes(path, report)
@@ -80,12 +85,25 @@ def import_ghost(
     with closing(Session(engine, info={"site": site})) as session, open_index(session, zone) as index:
         index.prefix = "urn:uuid:"
         _survey(tables, index, zone)
-        redirects = old_addresses(index, "", _LISTS, lambda text: notes.note(None, "address", text))
+        rules = _redirects(path, redirects, uploads, index, notes)
         placer = Placer(uploads or Uploads(), session, site, index, commits=not (strict or dry_run))
         reader = _Reader(tables, index, notes, placer)
-        save_articles(session, site, reader.read_all(progress), report, strict=strict, redirects=redirects)
+        save_articles(session, site, reader.read_all(progress), report, strict=strict, redirects=rules)
     notes.finish()
     return report
+
+
+def _redirects(
+    export: Path, given: Path | None, uploads: Uploads | None, index: ExportIndex, notes: ExportNotes
+) -> Iterator[Rule]:
+    """Return the redirects of the blog's own addresses and then, since they come first in Ghost, those of its file."""
+
+    def on_invalid(text: str) -> None:
+        notes.note(None, "address", text)
+
+    file = given or find_redirects_file(export, uploads.folder if uploads else None)
+    of_file = [] if file is None else list(ghost_redirects(file, index, on_invalid))
+    return chain(old_addresses(index, "", _LISTS, on_invalid), of_file)
 
 
 def _survey(tables: Tables, index: ExportIndex, zone: ZoneInfo) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from multisite.content.errors import InvalidArticle, InvalidExport, NotAnEntry
+from multisite.content.exports.documents import post_html
 from multisite.content.exports.wordpress_posts import plain_text
 from multisite.content.fields import read_date, read_names, read_text_field
-from multisite.content.files import MAX_FILE_BYTES, open_file, printable
+from multisite.content.files import open_file, printable
 from multisite.content.limits import TITLE_LENGTH
 from multisite.content.markdown import shorten
 from multisite.content.page_paths import own_page_slug
@@ -30,7 +31,6 @@ MAX_EXPORT_BYTES = 200_000_000
 Row = Mapping[str, Any]
 
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
-_EMPTY_DOCUMENTS = re.compile(r'"(?:cards|sections|children)":\[(?!\])')
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,8 @@ def read_post(row: Row, tables: Tables) -> GhostPost:
     tags = [tag for tag in all_tags if not read_text_field(tag, "name").startswith("#")]
     names = [shorten(read_text_field(tag, "name"), TITLE_LENGTH - 1) for tag in tags]
     meta = tables.meta.get(number, {})
-    html = _html(row)
+    lost = list(_lost(row))
+    html = post_html(row, lost.append)
     return GhostPost(
         source=f"urn:uuid:{read_text_field(row, 'uuid') or number}"[:200],
         number=number,
@@ -187,7 +188,7 @@ def read_post(row: Row, tables: Tables) -> GhostPost:
         tags=read_names({"tags": [name for name in names if slugify(name)]}, "tags", "tag"),
         tag_slugs=tuple((read_text_field(tag, "slug"), read_text_field(tag, "name")) for tag in tags),
         author=_author(row, tables.authors.get(number, []), tables.users),
-        lost=tuple(_lost(row)),
+        lost=tuple(lost),
     )
 
 
@@ -203,19 +204,6 @@ def _check_kind(row: Row, title: str, status: str) -> None:
     visibility = read_text_field(row, "visibility") or "public"
     if visibility != "public" and status != "draft":
         raise NotAnEntry(f"the post {name} is not public: its visibility is {visibility[:40]}")
-
-
-def _html(row: Row) -> str:
-    html = row.get("html")
-    if isinstance(html, str) and html:
-        if len(html) > MAX_FILE_BYTES:
-            raise InvalidArticle("its html is too long")
-        return html.replace("\r\n", "\n").replace("\r", "\n")
-    for name in ("lexical", "mobiledoc"):
-        document = row.get(name)
-        if isinstance(document, str) and _EMPTY_DOCUMENTS.search(document.replace(" ", "")):
-            raise InvalidArticle(f"no html, but only {name}: save the post in Ghost, and export it again")
-    return ""
 
 
 def _date(row: Row, name: str) -> datetime | None:
