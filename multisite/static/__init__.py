@@ -14,7 +14,8 @@ for a year. Pyramid's static view cannot serve these files: it has one folder fo
 on the modification time alone, which is wrong if a name is later served by an older file of another layer.
 
 Outside of development, the file of a path is cached for a second (`multisite.static.memory`): its URL, and the
-checked file, which is then served by a tween, without transaction, route and view (`multisite.static.tween`).
+checked file, which is then served by a tween, without transaction, route and view (`multisite.static.tween`), or even
+without a request (`multisite.static.policy`).
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from pyramid.tweens import EXCVIEW, INGRESS
 
 from multisite.static import urls
 from multisite.static.memory import VIEWS
+from multisite.static.policy import serve_early
 from multisite.static.view import SPEC, SiteStatic
 from multisite.web.includes import with_multisite
-from multisite.web.startup import on_startup
+from multisite.web.startup import on_app_created, on_startup
 
 __all__ = ["SPEC", "SiteStatic", "includeme", "static_path"]
 
@@ -80,6 +82,8 @@ def includeme(config: Configurator) -> None:
     config.add_directive("add_site_static_view", add_site_static_view)
     config.add_site_static_view("static", SPEC)
     on_startup(config.registry, urls.remember_urls)
+    # First, so that the policy that removes unreadable header fields comes before it.
+    on_app_created(config.registry, serve_early, first=True)
     config.add_tween(
         "multisite.static.tween.static_tween_factory",
         under=(

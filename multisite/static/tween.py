@@ -22,7 +22,7 @@ from multisite.static.files import StaticFile, respond_again
 from multisite.static.memory import VIEWS, Memory, is_development
 from multisite.web.derivers import has_own_derivers
 
-__all__ = ["MEMORY", "NAME", "remember", "static_tween_factory"]
+__all__ = ["MEMORY", "NAME", "names_of_tweens", "remember", "static_tween_factory"]
 
 NAME = "multisite.static.tween.static_tween_factory"
 MEMORY = "multisite.static_memory"
@@ -86,10 +86,15 @@ def _is_first_match(request: Request, path_info: str) -> bool:
     return False
 
 
+def names_of_tweens(registry: Registry) -> list[str]:
+    """Return the names of the application's tweens, the outermost first."""
+    tweens = registry.getUtility(ITweens)
+    return [name for name, _factory in (tweens.explicit or tweens.implicit())]
+
+
 def _is_applicable(registry: Registry) -> bool:
     """Return whether nothing of the application takes part in the response of the static view."""
-    tweens = registry.getUtility(ITweens)
-    names = [name for name, _factory in (tweens.explicit or tweens.implicit())]
+    names = names_of_tweens(registry)
     if NAME not in names or not _HARMLESS_TWEENS.issuperset(names[names.index(NAME) + 1 :]):
         return False
     events = (NewRequest, BeforeTraversal, ContextFound)

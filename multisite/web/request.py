@@ -45,14 +45,14 @@ def match_request(request: Request) -> Match:
         UnknownSite: No site has this host, or the path is an open path.
         MultisiteError: As `find_match`.
     """
-    match = find_match(request)
+    match = find_match(request.environ, request.registry)
     if isinstance(match, UnknownSite):
         raise match
     return match
 
 
-def find_match(request: Request) -> Match | UnknownSite:
-    """Return the match of `request`, or the error that `match_request` raises if there is none.
+def find_match(environ: dict[str, Any], registry: Any) -> Match | UnknownSite:
+    """Return the match of the request `environ`, or the error that `match_request` raises if there is none.
 
     Raises:
         InvalidHost: The Host header is not a valid host.
@@ -60,12 +60,11 @@ def find_match(request: Request) -> Match | UnknownSite:
         DirectoryUnavailable: The host is not in memory and the database does not answer.
         SiteSettingError: One of the site's own settings is invalid.
     """
-    if OPEN_PATH in request.environ:
+    if OPEN_PATH in environ:
         raise UnknownSite(None, "this path is open (multisite.open_paths): it is served without a site")
-    environ = request.environ
-    settings: Settings = request.registry[SETTINGS]
+    settings: Settings = registry[SETTINGS]
     host = requested_host(environ, underscores=settings.allow_underscores)
-    directory: Directory = request.registry[DIRECTORY]
+    directory: Directory = registry[DIRECTORY]
     port = host.port or DEFAULT_PORTS.get(environ["wsgi.url_scheme"])
     path = environ.get("PATH_INFO", "")
     match = directory.find(host.name, port, path)

@@ -33,9 +33,13 @@ def on_startup(registry: Any, call: Callable[[Any], object]) -> None:
     registry.setdefault(ON_STARTUP, []).append(call)
 
 
-def on_app_created(registry: Any, call: Callable[[Any], object]) -> None:
-    """Call `call(app)` with each application (Pyramid's router) made from `registry`, before all other subscribers."""
-    registry.setdefault(ON_APP_CREATED, []).append(call)
+def on_app_created(registry: Any, call: Callable[[Any], object], *, first: bool = False) -> None:
+    """Call `call(app)` with each application (Pyramid's router) made from `registry`, before all other subscribers.
+
+    With `first`, it is called before those that were added until now.
+    """
+    calls = registry.setdefault(ON_APP_CREATED, [])
+    calls.insert(0 if first else len(calls), call)
 
 
 def run_startup(registry: Any) -> None:

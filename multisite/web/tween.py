@@ -89,7 +89,7 @@ def _make_tween(handler: Handler, registry: Registry, refuse: Callable[[Request,
             return _handle(handler, request, None)
         environ.pop(OPEN_PATH, None)
         try:
-            match = find_match(request)
+            match = find_match(environ, registry)
         except MultisiteError as error:
             return refuse(request, error)
         if isinstance(match, UnknownSite):

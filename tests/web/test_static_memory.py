@@ -15,14 +15,16 @@ import pytest
 from content_sites import GARDEN, STERNWARTE, ContentSites
 from paths import ROOT
 from pyramid.config import Configurator
-from pyramid.events import NewRequest
+from pyramid.events import NewRequest, NewResponse
 from pyramid.httpexceptions import HTTPForbidden
 from pyramid.request import Request
 from pyramid.response import Response
 from webtest import TestApp
 
 from multisite.core.keys import DIRECTORY
-from multisite.static import files, memory, tween
+from multisite.sites.availability import disable_site, enable_site, maintain_site
+from multisite.sites.domains import add_domain
+from multisite.static import files, memory, policy, tween
 from multisite.static.files import FileResponse
 from multisite.templates.real_file import open_real_file, reopen_real_file
 from multisite.testing import request_for
@@ -345,6 +347,166 @@ def test_a_changed_response_is_sent_as_webob_does() -> None:
             sent.append((said, body))
         assert sent[0] == sent[1]
         assert expected is None or sent[0][0][0] == expected
+
+
+# Before Pyramid makes a request
+
+
+@pytest.fixture
+def early(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The responses that were found without a request."""
+    found: list[Any] = []
+
+    def sendable(*arguments: Any) -> Any:
+        response = files.sendable(*arguments)
+        found.extend([response] if response is not None else [])
+        return response
+
+    monkeypatch.setattr(policy, "sendable", sendable)
+    # The files of these tests have just been written.
+    monkeypatch.setattr(files, "SETTLED_NS", 0)
+    return found
+
+
+def application(
+    sites: ContentSites, configure: Callable[[Configurator], object] = lambda config: None, **settings: str
+) -> Any:
+    """An application without code of its own, unless `configure` adds some."""
+    # Those of the reference application need its variables.
+    templates = Path(sites.settings["multisite.templates_dir"])
+    templates.joinpath("404.mako").unlink(missing_ok=True)
+    templates.joinpath("error.mako").write_text("${status} of ${request.site.host}")
+    with Configurator(settings={**sites.settings, **settings}) as config:
+        config.include("multisite")
+        config.include("multisite.static")
+        configure(config)
+        return config.make_wsgi_app()
+
+
+def test_files_found_without_a_request_are_answered_as_without_a_memory(
+    sites: ContentSites, own: Path, early: list[Any]
+) -> None:
+    fast, slow = application(sites), application(sites, **{"pyramid.reload_assets": "true"})
+    names = sorted(path.relative_to(own).as_posix() for path in own.rglob("*"))
+    files_asked = 0
+    for host in (GARDEN, f"{GARDEN}:8080", STERNWARTE, "unknown.example", "in valid", "unknown.example:x"):
+        for path in [*(f"/static/{name}" for name in [*names, "base.css"]), "/static/style.css?v=0", *ATTACKS]:
+            expected = ask(slow, path, host)
+            files_asked += expected[0] == "200 OK"
+            more = [{"HTTP_COOKIE": "a=" + "b" * 70_000}, {"HTTP_COOKIE": "session=x"}, {"SCRIPT_NAME": "/app"}]
+            for environ in [*variations(expected[1]), *more] if host == GARDEN and path not in ATTACKS else [{}]:
+                expected = ask(slow, path, host, **environ)
+                for _ in range(2):
+                    assert ask(fast, path, host, **environ) == expected, (host, path, environ)
+    assert len(early) > files_asked * 5
+    assert {response.status for response in early} == {"200 OK", "304 Not Modified"}
+    for app in (fast, slow):
+        app.registry[DIRECTORY].engine.dispose()
+
+
+def test_a_site_that_is_not_open_is_not_answered_early(sites: ContentSites, own: Path, early: list[Any]) -> None:
+    add_domain(sites.engine, GARDEN, "old.example", redirect=True)
+    add_domain(sites.engine, STERNWARTE, f"{STERNWARTE}/below")
+    settings = {"multisite.refresh_seconds": "0"}
+    fast, slow = application(sites, **settings), application(sites, **settings, **{"pyramid.reload_assets": "true"})
+
+    def compare(expected: str, path: str = "/static/style.css", host: str = GARDEN, *, is_early: bool = False) -> None:
+        for _ in range(3):
+            early.clear()
+            found = ask(fast, path, host)
+            assert found == ask(slow, path, host)
+            assert found[0] == expected
+        assert bool(early) == is_early
+
+    compare("200 OK", is_early=True)
+    compare("301 Moved Permanently", host="old.example")
+    compare("200 OK", "/below/static/style.css", STERNWARTE)
+    maintain_site(sites.engine, GARDEN, message="Back soon")
+    compare("200 OK")
+    compare("404 Not Found", "/static/none.css")
+    disable_site(sites.engine, GARDEN)
+    compare("404 Not Found")
+    enable_site(sites.engine, GARDEN)
+    compare("200 OK", is_early=True)
+    for app in (fast, slow):
+        app.registry[DIRECTORY].engine.dispose()
+
+
+class NotingRequest(Request):
+    """A request that the application notices."""
+
+    def __init__(self, environ: dict[str, Any], **kw: Any) -> None:
+        super().__init__(environ, **kw)
+        noted.append(environ["PATH_INFO"])
+
+
+def noting_policy(environ: dict[str, Any], router: Any) -> Response:
+    noted.append(environ["PATH_INFO"])
+    with router.request_context(environ) as request:
+        return router.invoke_request(request)
+
+
+def note_response(event: NewResponse) -> None:
+    noted.append(event.request.environ["PATH_INFO"])
+
+
+WATCHERS: dict[str, Callable[[Configurator], object]] = {
+    "request factory": lambda config: config.set_request_factory(NotingRequest),
+    "execution policy": lambda config: config.set_execution_policy(noting_policy),
+    "subscriber": lambda config: config.add_subscriber(note_response, NewResponse),
+    "tween": lambda config: config.add_tween(f"{__name__}.path_tween"),
+    "tween of multisite": lambda config: config.include("multisite.logs"),
+}
+
+
+def path_tween(handler: Callable[[Request], Response], registry: Any) -> Callable[[Request], Response]:
+    def tween(request: Request) -> Response:
+        noted.append(request.environ["PATH_INFO"])
+        return handler(request)
+
+    return tween
+
+
+@pytest.mark.parametrize("watcher", WATCHERS)
+def test_no_request_is_left_out_that_the_application_would_notice(
+    sites: ContentSites, watcher: str, counted: Counted, early: list[Any]
+) -> None:
+    app = application(sites, WATCHERS[watcher])
+    noted.clear()
+    answers = [ask(app, "/static/style.css") for _ in range(3)]
+    assert answers == [answers[0]] * 3
+    assert (noted, counted.count, early) == (["/static/style.css"] * 3 if "of" not in watcher else [], 2, [])
+    app.registry[DIRECTORY].engine.dispose()
+
+
+def test_a_subscriber_that_comes_later_is_notified(sites: ContentSites, early: list[Any]) -> None:
+    app = application(sites)
+    noted.clear()
+    for _ in range(3):
+        ask(app, "/static/style.css")
+    assert (noted, len(early)) == ([], 1)
+    app.registry.registerHandler(note_response, (NewResponse,))
+    ask(app, "/static/style.css")
+    assert (noted, len(early)) == (["/static/style.css"], 1)
+    app.registry[DIRECTORY].engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "expected"),
+    [
+        ({"multisite.console_host": GARDEN}, GARDEN, "404 Not Found"),
+        ({"multisite.max_requests_per_site": "5"}, GARDEN, "200 OK"),
+        ({"multisite.open_paths": "/static/"}, "unknown.example", "200 OK"),
+    ],
+)
+def test_settings_that_change_the_site_tween_turn_it_off(
+    sites: ContentSites, early: list[Any], settings: dict[str, str], host: str, expected: str
+) -> None:
+    app = application(sites, **settings)
+    # The shared file, since an open path has no site.
+    assert [ask(app, "/static/base.css", host)[0] for _ in range(3)] == [expected] * 3
+    assert early == []
+    app.registry[DIRECTORY].engine.dispose()
 
 
 # URLs
