@@ -137,7 +137,7 @@ class CompiledTemplates:
             compiled = self._compiled.get(key)
             if compiled is None or compiled.digest != digest:
                 template = self._load(found, name, source, digest)
-                use_fast_escape(template.module)
+                use_fast_escape(template.module, template.code)
                 compiled = Compiled(self._view_class(template, name), digest)
                 compiled.view.compiled = compiled
                 self._compiled[key] = compiled

@@ -25,7 +25,7 @@ from template_world import GARDEN, KITCHEN, Counter, World, render
 from multisite.core.site import Site
 from multisite.errors import SettingError
 from multisite.templates import SiteTemplates, compiled, names
-from multisite.templates.escaping import html_escape
+from multisite.templates.escaping import html_escape, html_escape_to_text
 from multisite.templates.stable_reads import MAX_TEMPLATE_BYTES
 
 
@@ -780,6 +780,28 @@ def test_an_error_says_where_was_looked(world: World) -> None:
     assert str(world.root / "templates/missing.mako") in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "${'<' | h, kind}",
+        "${kind(globals()['filters'].html_escape('<')) | n}",
+        "<%! from mako import filters as own %>${kind(own.html_escape('<')) | n}",
+        "<%! from mako import filters %><% escape = getattr(filters, 'html_' + 'escape') %>${kind(escape('<')) | n}",
+        "<%def name='a()' buffered='True' filter='h'><</%def>${kind(a()) | n}",
+    ],
+)
+def test_what_a_template_does_with_escaped_text_sees_no_difference(world: World, source: str) -> None:
+    """Code in a template that gets the result of the filter gets the type that Mako's own filter returns."""
+    world.write("templates/page.mako", "${'<'}" + source)
+    expected = Template(source, default_filters=["h"]).render_unicode(kind=kind)
+    assert render(world.templates(default_filters=["h"]), GARDEN, kind=kind) == f"&lt;{expected}"
+    assert "Markup" in expected or "buffered" in source
+
+
+def kind(value: object) -> str:
+    return f"{type(value).__name__}: {value}"
+
+
 # The filter h
 
 
@@ -801,6 +823,10 @@ def test_the_filter_h_escapes_as_markupsafe_does(world: World, value: Any) -> No
     world.write("templates/page.mako", "[${value} ${value | h} ${value | trim}]")
     page = render(world.templates(default_filters=["h"]), GARDEN, value=value)
     assert page == f"[{expected} {expected} {expected.strip()}]"
+    text = html_escape_to_text(value)
+    assert (str(text), isinstance(text, str)) == (str(expected), True)
+    world.write("templates/page.mako", "[${value}]")
+    assert render(world.templates(default_filters=["h"]), GARDEN, value=value) == f"[{expected}]"
 
 
 def test_the_compiled_template_uses_the_fast_filter(world: World) -> None:
@@ -809,6 +835,11 @@ def test_the_compiled_template_uses_the_fast_filter(world: World) -> None:
         "templates/own.mako",
         "<%! import types; filters = types.SimpleNamespace(html_escape=lambda t: str(len(t))) %>${'four'}",
     )
+    world.write("templates/written.mako", "<%def name='a(x)' filter='h'>${x}</%def>${a('<')} ${capture(a, '<')} ${'<'}")
     templates = world.templates(default_filters=["h"])
     assert templates.lookup(None).get_template("/page.mako").module.filters.html_escape is html_escape
+    written = templates.lookup(None).get_template("/written.mako")
+    assert written.module.filters.html_escape is html_escape_to_text
+    # A def writes its text, which its filter escapes again, and the expression that captures it once more.
+    assert written.render_unicode() == "&amp;lt; &amp;amp;lt; &lt;"
     assert templates.lookup(None).get_template("/own.mako").render_unicode() == "4"
