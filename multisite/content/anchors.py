@@ -15,16 +15,18 @@ _GITHUB_DROPS = re.compile(r"[^\w\- \t]")
 _DASHES = re.compile(r"[-\s]+")
 
 
-def add_heading_ids(tokens: Sequence[Token], *, ascii_only: bool) -> None:
+def add_heading_ids(tokens: Sequence[Token], *, ascii_only: bool, raw: bool = False) -> None:
     """Give each heading without an id a unique one.
 
     The ids are those of GitHub, Hugo and Jekyll's kramdown; with `ascii_only` those of Python-Markdown's toc extension.
+    With `raw` they are made from the Markdown of the heading, with the URLs of its links, as in Hugo.
     """
     taken = {str(token.attrs["id"]) for token in tokens if "id" in token.attrs}
     last: dict[str, int] = {}
     for token, inline in pairwise(tokens):
         if token.type == "heading_open" and "id" not in token.attrs:
-            text = "".join(child.content for child in inline.children or () if child.type in ("text", "code_inline"))
+            texts = (child.content for child in inline.children or () if child.type in ("text", "code_inline"))
+            text = inline.content if raw else "".join(texts)
             base = _ascii_slug(text) if ascii_only else _github_slug(text)
             base = base or "heading"  # Hugo's id for a heading without letters.
             name, separator = base, "_" if ascii_only else "-"

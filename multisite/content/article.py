@@ -14,12 +14,13 @@ __all__ = ["Article"]
 class Article:
     """The content of an entry, from a file or an export.
 
-    `published` is None only for drafts and for pages, whose `slug` is a path; `summary` and `updated` are None if not
+    `published` is None only for drafts and for pages, whose `slug` is a path; `written` is the same time in the time
+    zone of its source, also for pages; `summary` and `updated` are None if not
     given. `language`, `notation`, `line` and `notes` are those of a file: `line` is the number of the first line of
     `body`, from 1; `notes` are sentences about parts of the file that an entry cannot have. `written_slug` is the slug
     as its source has it, or empty. `address` is the address that the source names, or empty, and `aliases` are further
     ones; all are as written. `picture` is the address of the picture for links to the entry, as written, and
-    `picture_alt` says what it shows; both may be empty. The fields from `categories` on are ignored when articles are
+    `picture_alt` says what it shows; both may be empty. The fields from `written` on are ignored when articles are
     compared.
     """
 
@@ -31,6 +32,7 @@ class Article:
     updated: datetime | None
     summary: str | None
     draft: bool
+    written: datetime | None = field(default=None, compare=False)
     categories: tuple[str, ...] = field(default=(), compare=False)
     author: str | None = field(default=None, compare=False)
     language: str | None = field(default=None, compare=False)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 
 from multisite.content.errors import InvalidArticle, quote_value
 
-__all__ = ["parse_date"]
+__all__ = ["parse_date", "parse_local_date"]
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"  # noqa: E501
@@ -36,7 +36,12 @@ _ZONES |= {"AKDT": -8, "AKST": -9, "HST": -10, "AWST": 8, "AEST": 10, "AEDT": 11
 
 
 def parse_date(text: str, zone: tzinfo) -> datetime:
-    """Return `text` (`2024-10-12`, `2024/5/1 9:30`, `March 3, 2015`, an RFC 2822 date, …) in UTC.
+    """Return `text` in UTC, as `parse_local_date` reads it."""
+    return parse_local_date(text, zone).astimezone(UTC)
+
+
+def parse_local_date(text: str, zone: tzinfo) -> datetime:
+    """Return `text` (`2024-10-12`, `2024/5/1 9:30`, `March 3, 2015`, an RFC 2822 date, …) in its own time zone.
 
     A time without an offset is local time in `zone`. A date without a time is midnight in `zone`, even with an offset,
     as in Ruby's Time.parse.
@@ -55,9 +60,11 @@ def parse_date(text: str, zone: tzinfo) -> datetime:
         if number == 24 and not int(minute or 0) and not int(second or 0):  # The end of the day, as in ISO 8601.
             day, number = day + timedelta(days=1), 0
         clock = time(number, int(minute or 0), int(second or 0), int((fraction or "0").ljust(6, "0")[:6]))
-        return datetime.combine(day, clock, _offset(named_zone) or zone).astimezone(UTC)
+        found = datetime.combine(day, clock, _offset(named_zone) or zone)
+        found.astimezone(UTC)  # Raises for a time that is in the year 0 or 10,000 there.
     except (ValueError, OverflowError) as error:
         raise InvalidArticle(f"date {quote_value(text)}: {error}") from None
+    return found
 
 
 def _rewritten(text: str) -> str:

@@ -15,6 +15,8 @@ from typing import Any, Literal, cast
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block.html_block import html_block
 from markdown_it.token import Token
 from mdit_py_plugins.admon import admon_plugin
 from mdit_py_plugins.deflist import deflist_plugin
@@ -49,13 +51,16 @@ _HEADING_END = re.compile(r"^(#{1,6}[^\n]*?[^#\\\n])#+[ \t]*$", re.MULTILINE)
 
 
 _ADDRESS = re.compile("://")
+_INLINE = "a|abbr|b|big|br|cite|code|del|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|tt|u|var"
+_INLINE_ELEMENT = re.compile(rf"</?(?:{_INLINE})(?=[\s/>])", re.IGNORECASE)
 _FEATURES = {
     "attributes": re.compile(r"\{|\[TOC\]"),
     "tasks": re.compile(r"\[[ xX]\]"),
     "footnotes": re.compile(r"\[\^"),
-    "definitions": re.compile(r"^[ \t>]*[:~][ \t]", re.MULTILINE),
+    "definitions": re.compile(r"^[ \t>]*:[ \t]", re.MULTILINE),
     "mathematics": re.compile(r"\$"),
     "abbreviations": re.compile(r"^[ ]{0,3}\*\[", re.MULTILINE),
+    "inline elements": re.compile(rf"^[ \t>]*</?(?:{_INLINE})(?=[\s/>])", re.MULTILINE | re.IGNORECASE),
     "admonitions": re.compile(r"^!!! ?\w", re.MULTILINE),
     "code languages": re.compile(r":::|#!|(?:```|~~~)[ ]?\{"),
 }
@@ -140,6 +145,7 @@ def _add_plugins(markdown: MarkdownIt, dialect: Dialect, features: frozenset[str
         footnote_plugin(markdown, inline=False)
     if "definitions" in features:
         deflist_plugin(markdown)
+        _limit_definitions(markdown)
     if "mathematics" in features:
         _add_mathematics(markdown)
     if "attributes" in features:
@@ -152,11 +158,51 @@ def _add_plugins(markdown: MarkdownIt, dialect: Dialect, features: frozenset[str
         markdown.core.ruler.push("abbreviations", mark_abbreviations)
         markdown.add_render_rule("abbreviation", render_abbreviation)
     ascii_only = dialect == "python-markdown"
-    if ascii_only and "admonitions" in features:
+    if dialect != "goldmark" and "inline elements" in features:
+        _keep_inline_elements_in_paragraphs(markdown)
+    if ascii_only:
+        _add_python_extensions(markdown, features)
+    raw = dialect == "goldmark"
+    markdown.core.ruler.push("heading_ids", lambda state: add_heading_ids(state.tokens, ascii_only=ascii_only, raw=raw))
+
+
+def _add_python_extensions(markdown: MarkdownIt, features: frozenset[str]) -> None:
+    if "admonitions" in features:
         admon_plugin(markdown)
-    if ascii_only and "code languages" in features:
+    if "code languages" in features:
         markdown.core.ruler.after("block", "code_languages", read_code_languages)
-    markdown.core.ruler.push("heading_ids", lambda state: add_heading_ids(state.tokens, ascii_only=ascii_only))
+
+
+def _limit_definitions(markdown: MarkdownIt) -> None:
+    """Let only `:` begin a definition, and no indented code: the plugin also reads Pandoc's `~`, and `    : code`."""
+    ruler = markdown.block.ruler
+    read = next(rule.fn for rule in ruler.__rules__ if rule.name == "deflist")
+
+    def read_limited(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        line = start if silent else start + 1
+        line += not silent and line < end and state.isEmpty(line)
+        if line < end:
+            position = state.bMarks[line] + state.tShift[line]
+            if state.src[position : position + 1] == "~" or state.is_code_block(line):
+                return False
+        return read(state, start, end, silent)
+
+    ruler.at("deflist", read_limited, {"alt": ["paragraph", "reference", "blockquote"]})
+
+
+def _keep_inline_elements_in_paragraphs(markdown: MarkdownIt) -> None:
+    """Let a line such as `<span id="x" />` begin a paragraph, as in kramdown and Python-Markdown.
+
+    In CommonMark it begins HTML up to the next empty line, so that a heading in the next line is not one.
+    """
+
+    def read(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        position = state.bMarks[start] + state.tShift[start]
+        if _INLINE_ELEMENT.match(state.src, position):
+            return False
+        return html_block(state, start, end, silent)
+
+    markdown.block.ruler.at("html_block", read, {"alt": ["paragraph", "reference", "blockquote"]})
 
 
 def _add_mathematics(markdown: MarkdownIt) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any
 
-from multisite.content.dates import parse_date
+from multisite.content.dates import parse_local_date
 from multisite.content.errors import InvalidArticle, quote_value
 from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
 from multisite.content.slugs import slugify
 
-__all__ = ["read_date", "read_names", "read_text_field", "read_truth"]
+__all__ = ["has_other_values", "read_date", "read_local_date", "read_names", "read_text_field", "read_truth"]
 
 _MAX_NUMBER = 10**100
 """Numbers above this are not converted to text: Python refuses to convert one with 5,000 digits."""
@@ -43,12 +43,18 @@ def _clean(name: str, text: str) -> str:
 
 def read_date(fields: Mapping[str, Any], zone: tzinfo, *names: str) -> datetime | None:
     """Return the first existing field of `names` in UTC; without an offset it is local time in `zone`."""
+    found = read_local_date(fields, zone, *names)
+    return None if found is None else found.astimezone(UTC)
+
+
+def read_local_date(fields: Mapping[str, Any], zone: tzinfo, *names: str) -> datetime | None:
+    """Return the first existing field of `names` in its own time zone, which is `zone` without an offset."""
     for name in names:
         value = fields.get(name)
         if isinstance(value, (datetime, date)):
             value = value.isoformat()
         if text := read_text_field({name: value}, name):
-            return parse_date(text, zone)
+            return parse_local_date(text, zone)
     return None
 
 
@@ -70,13 +76,15 @@ def read_truth(fields: Mapping[str, Any], name: str) -> bool | None:
 def read_names(fields: Mapping[str, Any], name: str, thing: str) -> tuple[str, ...]:
     """Return a list of names, such as tags: a list, or a line separated by semicolons or else commas.
 
-    Of names with the same slug, the first is returned. `thing` is the word for one of them in messages.
+    Of names with the same slug, the first is returned. Tables and lists in a list are ignored. `thing` is the word for
+    one of the names in messages.
 
     Raises:
         InvalidArticle: There are too many names, or one is too long or has no letter or digit.
     """
     value = fields.get(name)
     names = value if isinstance(value, list) else _split(read_text_field(fields, name))
+    names = [each for each in names if not isinstance(each, (Mapping, list))]
     if len(names) > MAX_TAGS:
         raise InvalidArticle(f"more than {MAX_TAGS} {name}")
     found: dict[str, str] = {}
@@ -90,6 +98,11 @@ def read_names(fields: Mapping[str, Any], name: str, thing: str) -> tuple[str, .
         if text:
             found.setdefault(slug, text)
     return tuple(found.values())
+
+
+def has_other_values(value: Any) -> bool:
+    """Return whether a list has values that `read_names` ignores."""
+    return isinstance(value, list) and any(isinstance(each, (Mapping, list)) for each in value)
 
 
 def _split(text: str) -> list[str]:

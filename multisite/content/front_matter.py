@@ -13,9 +13,16 @@ from pathlib import PurePath
 from typing import Any
 
 from multisite.content.article import Article
-from multisite.content.dates import parse_date
+from multisite.content.dates import parse_date, parse_local_date
 from multisite.content.errors import InvalidArticle, NotAnEntry
-from multisite.content.fields import read_date, read_names, read_text_field, read_truth
+from multisite.content.fields import (
+    has_other_values,
+    read_date,
+    read_local_date,
+    read_names,
+    read_text_field,
+    read_truth,
+)
 from multisite.content.front_pictures import read_picture
 from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
 from multisite.content.metadata import Metadata, Notation, split_metadata
@@ -68,7 +75,6 @@ def parse_article(
     fields = _flattened(_with_defaults(found, defaults or {}))
     _refuse_parts_of_pages(fields)
     file_date, file_slug = _from_name(path)
-    title, body, line = _title(fields, found, file_slug if file_date else None)
     slug = slugify(read_text_field(fields, "slug") or file_slug)
     if not slug:
         raise InvalidArticle(
@@ -76,24 +82,26 @@ def parse_article(
         )
     expiry = read_date(fields, zone, "expirydate", "unpublishdate")
     draft = _is_draft(fields) or "_drafts" in path.parts or (expiry is not None and expiry <= datetime.now(UTC))
-    published = _published(fields, zone, file_date)
+    written = _published(fields, zone, file_date)
+    published = None if written is None else written.astimezone(UTC)
     is_page = (
         relative is not None
         and not _POSTS & set(path.parts)
         and (_is_page(fields) or (published is None and not draft))
     )
+    if relative is not None and is_page:  # A home page has no title.
+        slug = page_slug_of(relative(path), address=_address(fields), name=read_text_field(fields, "slug"))
+    title, body, line = _title(fields, found, file_slug if file_date else None)
     if published is None and not draft and not is_page:
         raise InvalidArticle("no date, and it is not a draft")
-    if relative is not None and is_page:
-        published = None
-        slug = page_slug_of(relative(path), address=_address(fields), name=read_text_field(fields, "slug"))
     picture, picture_alt = read_picture(fields)
     return Article(
         slug=slug,
         title=title,
         body=body.strip("\n"),
         tags=() if is_page else read_names(fields, "tags", "tag"),
-        published=published,
+        published=None if is_page else published,
+        written=written,
         updated=read_date(fields, zone, "updated", "lastmod", "modified", "last_modified_at"),
         summary=" ".join(read_text_field(fields, "summary", "description", "excerpt").split()) or None,
         draft=draft,
@@ -167,15 +175,16 @@ def _title(fields: Mapping[str, Any], found: Metadata, dated_slug: str | None) -
 
 
 def _published(fields: Mapping[str, Any], zone: tzinfo, file_date: str | None) -> datetime | None:
+    """Return the time of publication in the time zone in which it is written."""
     # Hugo's names for one field: https://gohugo.io/configuration/front-matter/#dates.
     names = ("publishdate", "pubdate", *(("published",) if read_truth(fields, "published") is None else ()))
-    embargo = read_date(fields, zone, *names)
+    embargo = read_local_date(fields, zone, *names)
     if embargo is not None and embargo > datetime.now(UTC):
         return embargo  # The page does not exist before, whatever its date.
-    published = read_date(fields, zone, "date") or embargo
+    published = read_local_date(fields, zone, "date") or embargo
     if published is None and file_date is not None:
-        published = parse_date(file_date, zone)
-    return published or read_date(fields, zone, "lastmod", "modified")  # Hugo's order.
+        published = parse_local_date(file_date, zone)
+    return published or read_local_date(fields, zone, "lastmod", "modified")  # Hugo's order.
 
 
 def _from_name(path: PurePath) -> tuple[str | None, str]:
@@ -242,4 +251,5 @@ def _notes(fields: Mapping[str, Any], expiry: datetime | None, draft: bool) -> t
         notes.append(f"it stays after its expiry date {expiry:%Y-%m-%d}: entries do not expire")
     if _build(fields, "list") in _NO:
         notes.append("it is a draft, because Hugo does not list its page")
+    notes += [f"{name} that are not text" for name in ("tags", "categories") if has_other_values(fields.get(name))]
     return tuple(notes)

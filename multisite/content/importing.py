@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, tzinfo
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -30,7 +30,7 @@ from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.links import FileRefused, OldAddress
 from multisite.content.local_files import LibraryOf, LocalFiles, MediaImport
 from multisite.content.markdown import NestingTooDeep, Rendered, render
-from multisite.content.metadata import Notation
+from multisite.content.metadata import Notation, has_front_matter
 from multisite.content.old_addresses import OldAddresses
 from multisite.content.old_configuration import find_old_site
 from multisite.content.old_domain import OldDomain
@@ -121,9 +121,11 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
         commit = not (strict or dry_run)
         unchanged = Unchanged(session, options, commit=commit, enabled=not force)
         reader = _Reader(site, report, SlugPattern(address_pattern), old_site, media, local_files, unchanged, pruning)
+        reader.named = frozenset(path for path in files_and_folders if path.is_file())
         reader.defaults = Defaults(old_site)
+        reader.zone = old_site.zone(zone_of(site))
         reader.links = EntryLinks(files, reader.parse_file, session, zone_of(site))
-        reader.old_domain = OldDomain(found or OldSite(), files, reader.links, zone_of(site))
+        reader.old_domain = OldDomain(found or OldSite(), files, reader.links, reader.zone)
         addresses = OldAddresses(old_site, report)
 
         def on_saved(article: Prepared, slug: str) -> None:
@@ -168,11 +170,16 @@ class _Reader:
     links: EntryLinks = field(init=False)
     defaults: Defaults = field(init=False)
     old_domain: OldDomain = field(init=False)
+    zone: tzinfo = field(init=False)
+    """The time zone of dates without an offset."""
     old_site: OldSite
     media: MediaImport
     local_files: LocalFiles
     unchanged: Unchanged
     pruning: Pruning
+    named: frozenset[Path] = frozenset()
+    """The files that are to be imported by name, whatever their folder."""
+
     depends: bool = False
     """Whether the file that is rendered may refer to other files."""
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
@@ -214,9 +221,14 @@ class _Reader:
     def _text(self, path: Path, base: Path) -> str:
         if base.stem == "_index":
             raise NotAnEntry("a section page of Hugo, which is not an entry")
-        if self.old_site.tool and (reason := self.old_site.reason_to_skip(path.absolute())) is not None:
+        if not self.old_site.tool or path in self.named:
+            return read_text(path)
+        if (reason := self.old_site.reason_to_skip(path.absolute())) is not None:
             raise NotAnEntry(reason)
-        return read_text(path)
+        text = read_text(path)
+        if self.old_site.tool == "jekyll" and not has_front_matter(text) and not {"_posts", "_drafts"} & {*path.parts}:
+            raise NotAnEntry("without front matter, so that Jekyll does not render it")
+        return text
 
     def _is_unchanged(self, source: str, digest: str | None, path: Path) -> bool:
         """Return whether an import need not read the file, and count it then."""
@@ -249,7 +261,7 @@ class _Reader:
         return found
 
     def _old_addresses(self, article: Article, path: Path, base: Path) -> tuple[str, ...]:
-        when = None if article.published is None else local_time(article.published, zone_of(self.site))
+        when = None if article.published is None else local_time(article.published, self.zone)
         return tuple(self.old_site.addresses(article, base.absolute(), when, path.absolute()))
 
     def _render(self, article: Article, path: Path, losses: list[Loss]) -> Rendered:
@@ -276,7 +288,7 @@ class _Reader:
         """Return the article in a file, with the slug made by the pattern, and the day of its publication."""
         zone = zone_of(self.site)
         article = parse_article(
-            text, base.absolute(), zone, self.local_files.relative, self.defaults.of(path.absolute())
+            text, base.absolute(), self.zone, self.local_files.relative, self.defaults.of(path.absolute())
         )
         day = None if article.published is None else local_time(article.published, zone).date()
         return replace(article, slug=self.pattern.apply(article.slug, day)), day

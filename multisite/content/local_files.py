@@ -84,7 +84,7 @@ class LocalFiles:
         parent = Path(os.path.realpath(article.parent))
         for folder in self._folders:
             if parent.is_relative_to(folder):
-                for candidate in _candidates(parent, folder, target):
+                for candidate in _candidates(parent, folder, target, article.stem):
                     found = Path(os.path.realpath(candidate))
                     with suppress(OSError):  # Such as a name that is too long for a file.
                         if _is_inside(found, folder) and found.is_file():
@@ -93,10 +93,17 @@ class LocalFiles:
         return None
 
 
-def _candidates(parent: Path, folder: Path, target: str) -> Iterator[Path]:
+def _candidates(parent: Path, folder: Path, target: str, name: str) -> Iterator[Path]:
+    """Yield the paths that `target` may stand for in the file `name`, without its suffix, in the folder `parent`."""
     bare = PELICAN_MARK.sub("", target, count=1)
     if not bare.startswith("/"):
         yield parent / bare
+        # On the page, it is relative to the address of the page, which is below `name` or beside it.
+        parts = parent.relative_to(folder).parts
+        page = PurePath(*(parts[1:] if parts[:1] and parts[0] in _CONTENT_FOLDERS else parts))
+        for place in (page / name, page, PurePath()):
+            for served in _SERVED_FOLDERS:
+                yield folder / served / place / bare
     if bare.startswith("/") or bare != target:
         for served in _SERVED_FOLDERS:
             yield folder / served / bare.lstrip("/")

@@ -23,7 +23,7 @@ from multisite.content.errors import InvalidArticle
 from multisite.content.limits import MAX_FRONT_MATTER
 from multisite.content.simple_yaml import read_simple_yaml
 
-__all__ = ["Metadata", "Notation", "load_configuration", "lower_keys", "split_metadata"]
+__all__ = ["Metadata", "Notation", "has_front_matter", "load_configuration", "lower_keys", "split_metadata"]
 
 Notation = Literal["yaml", "toml", "json", "lines"]
 
@@ -71,6 +71,12 @@ def split_metadata(text: str) -> Metadata:
     start = blank.end() if blank else 0
     fields, notation, end = _read_fields(text[start:])
     return Metadata(fields, text[start + end :], notation, text.count("\n", 0, start + end) + 1)
+
+
+def has_front_matter(text: str) -> bool:
+    """Return whether `text` begins as one with YAML, for Jekyll."""
+    blank = _BLANK.match(text)
+    return text.startswith("---", blank.end() if blank else 0)
 
 
 def load_configuration(text: str, suffix: str, limit: int = MAX_FRONT_MATTER) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import tzinfo
 from functools import cached_property
 from urllib.parse import unquote, urlsplit
-from zoneinfo import ZoneInfo
 
 from multisite.content.entry_links import EntryLinks, File
 from multisite.content.errors import InvalidArticle, NotAnEntry
@@ -24,10 +24,10 @@ class OldDomain:
         site: The site that the files come from, with its own base.
         files: The files of the import.
         links: The entries of these files.
-        zone: The time zone of the site.
+        zone: The time zone of dates without an offset.
     """
 
-    def __init__(self, site: OldSite, files: Sequence[File], links: EntryLinks, zone: ZoneInfo) -> None:
+    def __init__(self, site: OldSite, files: Sequence[File], links: EntryLinks, zone: tzinfo) -> None:
         self._site = replace(site, base="")
         self._base = site.base
         self._files = files

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path, PurePath
 from posixpath import normpath
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from multisite.content.article import Article
 from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_braces, expand_colons, plain_slug
@@ -27,6 +29,7 @@ _FEEDS: Mapping[Tool, tuple[str, ...]] = {
 }
 _PELICAN_FEEDS = ("feed_atom", "feed_all_atom", "feed_rss", "feed_all_rss")
 _MAX_PAGES = 100
+_ZOLA_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:T[\d:.]+(?:Z|[+-]\d{2}:\d{2})?)?[-_]")
 _SAFE = "/:@!$&'()*+,;=-._~"
 
 
@@ -51,10 +54,12 @@ class OldSite:
         Args:
             article: The article.
             path: The absolute path of its file, without the language in its name.
-            when: Its date in the time zone of the site; None for an undated draft.
+            when: Its date in the time zone of the old site; None for an undated draft.
             file: The absolute path of its file, with the language.
         """
         make = {"jekyll": self._jekyll, "hugo": self._hugo, "zola": self._hugo, "pelican": self._pelican}
+        if self.tool == "hugo":
+            when = article.written or when  # Hugo uses the offset of the date itself.
         own = make[self.tool](article, path, when) if self.tool else _with_date(article.address, article, when)
         if article.address:
             # A colon or a brace without a known name is part of the address.
@@ -73,6 +78,14 @@ class OldSite:
                 yield self.base + normpath(f"{own.rstrip('/').rpartition('/')[0]}/{alias}")
             else:
                 yield f"{self.base}/{alias.lstrip('/')}"
+
+    def zone(self, default: tzinfo) -> tzinfo:
+        """Return the time zone of dates without an offset: that of the configuration, or `default`."""
+        name = self.config.get("timezone")
+        try:
+            return ZoneInfo(name) if isinstance(name, str) and name else default
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            return default
 
     def language_folders(self) -> dict[Path, str]:
         """Return the folders of Hugo's languages with a content folder of their own, each with its language."""
@@ -104,8 +117,11 @@ class OldSite:
 
     def reason_to_skip(self, path: Path) -> str | None:
         """Return why the tool makes no page of the file `path`, which is absolute; None if it does."""
-        if self.tool != "jekyll" or not path.is_relative_to(self.root):
+        if not path.is_relative_to(self.root):
             return None
+        if self.tool != "jekyll":
+            is_content = any(path.is_relative_to(folder) for folder in self._content_folders)
+            return None if is_content else f"outside of the folder of texts of {str(self.tool).capitalize()}"
         options = self.config.get("collections")
         included = self.config.get("include")
         for part in path.relative_to(self.root).parts[:-1]:
@@ -122,6 +138,15 @@ class OldSite:
             if not isinstance(collection, Mapping) or str(collection.get("output")).lower() != "true":
                 return f"of the collection {name}, which Jekyll does not render"
         return None
+
+    @property
+    def _content_folders(self) -> list[Path]:
+        """The folders of texts of Hugo, Zola or Pelican; all of the blog if its own one does not exist."""
+        name = self.config.get({"hugo": "contentdir", "pelican": "path"}.get(str(self.tool), ""))
+        folder = self.root / (name if isinstance(name, str) and name else "content")
+        has_mounts = self.tool == "hugo" and "module" in self.config
+        own = folder if folder.is_dir() and not has_mounts else self.root
+        return [Path(normpath(own)), *self.language_folders()]
 
     def common_addresses(self, entries: int) -> Iterator[tuple[str, str]]:
         """Yield the addresses of feeds and lists, each with the path of the new one; `entries` is their number."""
@@ -183,9 +208,10 @@ class OldSite:
             return None
         if relative.stem == "index":
             relative = relative.parent
-        folders = [folder.lower().replace(" ", "-") for folder in relative.parts[:-1]]
         stem = relative.stem if path.stem != "index" else relative.name
-        stem = _dated(stem) if self.tool == "zola" else stem
+        if self.tool == "zola":
+            return self._zola(relative.parts[:-1], article.written_slug or _ZOLA_DATE.sub("", stem))
+        folders = [folder.lower().replace(" ", "-") for folder in relative.parts[:-1]]
         name = article.written_slug or stem.replace(" ", "-")
         pattern = self._hugo_pattern(folders[0] if folders else "")
         if pattern is None:
@@ -201,6 +227,15 @@ class OldSite:
             **dict.fromkeys(("slugorfilename", "slugorcontentbasename"), name.lower()),
         }
         return expand_colons(pattern, {**values, **(date_values(when) if when else {})})
+
+    def _zola(self, folders: Sequence[str], name: str) -> str:
+        """Return the address of a page: https://www.getzola.org/documentation/getting-started/configuration/."""
+        options = self.config.get("slugify")
+        kind = options.get("paths") if isinstance(options, Mapping) else "on"
+        parts = [*folders, name]
+        if kind not in ("safe", "off"):
+            parts = [plain_slug(part.replace("_", "-").replace(".", "-"), ascii_only=True) for part in parts]
+        return f"/{'/'.join(parts)}/"
 
     def _hugo_pattern(self, section: str) -> str | None:
         table = self.config.get("permalinks")

@@ -6,7 +6,7 @@ Everything is computed from `site.timezone`. The process-wide `TZ` is never used
 from __future__ import annotations
 
 import logging
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -32,7 +32,7 @@ def zone_of(site: Site) -> ZoneInfo:
     return _zone(site.timezone)
 
 
-def local_time(when: datetime, zone: ZoneInfo) -> datetime:
+def local_time(when: datetime, zone: tzinfo) -> datetime:
     """Convert an aware datetime to `zone`.
 
     Returns:

@@ -1,0 +1,214 @@
+"""What public blogs have that CommonMark, or a first look at the tools, has not; each as its own tool shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from content_sites import ContentSites
+from PIL import Image
+from sqlalchemy.orm import Session, selectinload
+
+from multisite.content.dialects import Dialect
+from multisite.content.importing import import_entries
+from multisite.content.markdown import render
+from multisite.content.models import Entry
+from multisite.content.redirects import list_redirects
+from multisite.content.report import ImportReport
+from multisite.media import MEDIA_LIBRARY
+
+
+def html(source: str, dialect: Dialect) -> str:
+    return render(source, dialect).html.strip()
+
+
+# Markdown.
+
+
+@pytest.mark.parametrize("dialect", ["kramdown", "python-markdown"])
+@pytest.mark.parametrize(
+    "element", ['<a name="x"></a>', "<span id=x />", '<a id="x"/>', "<br>", "<img src='/static/a.png'>", "<b>x</b>"]
+)
+def test_an_inline_element_on_its_own_line_does_not_hide_what_follows(dialect: Dialect, element: str) -> None:
+    found = html(f"{element}\n## Part *one*\n\ntext", dialect)
+    assert ">Part <em>one</em></h2>" in found
+    assert "##" not in found
+    followed = html(f"{element}\n*text*", dialect)
+    assert "<em>text</em>" in followed
+
+
+def test_in_hugo_it_does() -> None:
+    assert "## Part" in html('<span id="x" />\n## Part', "goldmark")
+    assert "<em>" not in html("<div>\n*x*\n</div>", "kramdown")
+
+
+@pytest.mark.parametrize("dialect", ["kramdown", "python-markdown", "goldmark"])
+def test_code_and_tildes_are_no_definitions(dialect: Dialect) -> None:
+    shell = html("Look:\n\n    ~ anna% which psql\n    psql not found\n\n: x", dialect)
+    assert "<pre><code>~ anna% which psql\npsql not found" in shell
+    assert "<dl>" not in html("Term\n~ no definition\n\n    : code", dialect)
+    assert "<dd>one</dd>" in html("Term\n: one\n\nOther\n\n    : code\n", dialect)
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [
+        ("[FAQ](https://faq.example/)", "faqhttpsfaqexample"),
+        ("A *b* `c_d` & e", "a-b-c_d--e"),
+        ("Über **alles**", "über-alles"),
+        ("_x_ y", "_x_-y"),
+    ],
+)
+def test_ids_in_hugo_are_made_from_the_markdown(heading: str, name: str) -> None:
+    assert f'id="user-content-{name}"' in html(f"## {heading}", "goldmark")
+
+
+# Whole blogs.
+
+
+Files = dict[str, str]
+
+
+def blog(root: Path, files: Files) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return root
+
+
+@dataclass
+class Imported:
+    report: ImportReport
+    entries: dict[str, Entry]
+    redirects: dict[str, str | None]
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        return [(note.kind, note.text) for note in self.report.notes]
+
+
+@pytest.fixture
+def imported(sqlite_sites: ContentSites, tmp_path: Path) -> Callable[..., Imported]:
+    """Return a function that imports files into the garden, whose time zone is UTC."""
+
+    def run(files: Files, folder: str = ".") -> Imported:
+        path = blog(tmp_path / "blog", files) / folder
+        library = sqlite_sites.app.registry[MEDIA_LIBRARY]
+        report = import_entries(sqlite_sites.engine, sqlite_sites.garden, [path], library_of=lambda: library)
+        query = sa.select(Entry).options(selectinload(Entry.tags))
+        with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}, expire_on_commit=False) as session:
+            entries = {entry.slug: entry for entry in session.scalars(query)}
+            redirects = {rule.path: rule.target for rule, _ in list_redirects(session)}
+        return Imported(report, entries, redirects)
+
+    return run
+
+
+POST = "---\ntitle: One\ndate: {}\n---\nText."
+
+
+@pytest.mark.parametrize(
+    ("name", "configuration", "post", "text"),
+    [
+        ("pelicanconf.py", "TIMEZONE = 'America/New_York'", "content/one.md", "Title: One\nDate: {}\n\nText."),
+        ("_config.yml", "timezone: America/New_York", "_posts/2020-01-02-one.md", POST),
+        ("hugo.toml", "baseURL = '/'\ntimeZone = 'America/New_York'", "content/one.md", POST),
+    ],
+    ids=["pelican", "jekyll", "hugo"],
+)
+def test_dates_are_in_the_time_zone_of_the_configuration(
+    imported: Callable[..., Imported], name: str, configuration: str, post: str, text: str
+) -> None:
+    for written, hour in (("2020-01-02 20:00", 1), ("2020-01-02 20:00:00 +0900", 11)):
+        found = imported({name: configuration, post: text.format(written)})
+        assert found.entries["one"].published.hour == hour
+    found = imported({name: configuration.replace("New_York", "Nowhere"), post: text.format("2020-01-02 20:00")})
+    assert found.entries["one"].published.hour == 20
+
+
+def test_addresses_in_hugo_have_the_day_of_the_written_offset(imported: Callable[..., Imported]) -> None:
+    found = imported(
+        {
+            "hugo.toml": "baseURL = 'https://old.example/'\n[permalinks]\nposts = '/:year/:month/:day/:filename/'",
+            "content/posts/one.md": POST.format("2020-01-02T00:30:00+09:00"),
+            "content/posts/two.md": "---\ntitle: Two\ndate: 2020-01-03\n---\n[one](https://old.example/2020/01/02/one/)",
+        }
+    )
+    assert found.redirects["/2020/01/02/one"] == "/entries/one"
+    assert 'href="/entries/one"' in found.entries["two"].body_html
+
+
+README = "# The source of my blog\n\nMIT license.\n"
+ARCHETYPE = "---\ntitle: {{ .Name }}\n---\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "skipped"),
+    [
+        ({"hugo.toml": "baseURL = '/'", "content/one.md": POST.format("2020-01-02"), "archetypes/default.md": ARCHETYPE,
+          "README.md": README, "content_backup/one.md": POST.format("2020-01-02")}, 3),
+        ({"hugo.toml": "baseURL = '/'\ncontentDir = 'src'", "src/one.md": POST.format("2020-01-02"),
+          "README.md": README}, 1),
+        ({"config.toml": "base_url = '/'", "content/one.md": POST.format("2020-01-02"), "themes/a.md": README}, 1),
+        ({"pelicanconf.py": "PATH = 'content'", "content/one.md": "Title: One\nDate: 2020-01-02\n\nText",
+          "plugins/README.md": README}, 1),
+        ({"_config.yml": "url: /", "_posts/2020-01-02-one.md": "---\ntitle: One\n---\nText", "README.md": README,
+          "index.md": "---\nlayout: default\n---\n"}, 2),
+    ],
+    ids=["hugo", "contentDir", "zola", "pelican", "jekyll"],
+)  # fmt: skip
+def test_other_files_in_the_folder_of_a_blog_are_skipped(
+    imported: Callable[..., Imported], files: Files, skipped: int
+) -> None:
+    found = imported(files)
+    assert (list(found.entries), found.report.bad, len(found.report.skipped)) == (["one"], [], skipped)
+
+
+def test_a_file_that_is_named_is_imported_from_any_folder(imported: Callable[..., Imported]) -> None:
+    files = {"hugo.toml": "baseURL = '/'", "content/one.md": "", "two.md": POST.format("2020-01-02")}
+    assert list(imported(files, "two.md").entries) == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("2020-01-02-Use .cache for my_plugins.md", "/use-cache-for-my-plugins"),
+        ("2020-01-02_Vim über alles.md", "/vim-uber-alles"),
+        ("Notes and More/A Post.md", "/notes-and-more/a-post"),
+    ],
+)
+def test_zola_makes_addresses_from_the_names_of_files(
+    imported: Callable[..., Imported], name: str, address: str
+) -> None:
+    found = imported(
+        {"config.toml": "base_url = '/'", f"content/{name}": "+++\ntitle = 'One'\ndate = 2020-01-02\n+++\n"}
+    )
+    assert found.redirects[address].startswith("/entries/")
+
+
+def test_zola_may_keep_the_names_of_files(imported: Callable[..., Imported]) -> None:
+    config = "base_url = '/'\n[slugify]\npaths = 'safe'"
+    found = imported({"config.toml": config, "content/A b.md": "+++\ntitle = 'One'\ndate = 2020-01-02\n+++\n"})
+    assert found.redirects["/A b"] == "/entries/a-b"
+
+
+def test_tags_that_are_not_text_are_left_out_and_listed(imported: Callable[..., Imported]) -> None:
+    found = imported({"one.md": "---\ntitle: One\ndate: 2020-01-02\ntags: [{tag: a}, b, [c]]\n---\n"})
+    assert [tag.name for tag in found.entries["one"].tags] == ["b"]
+    assert found.notes == [("front matter", "tags that are not text")]
+
+
+def test_relative_pictures_are_found_where_the_page_has_them(imported: Callable[..., Imported], tmp_path: Path) -> None:
+    places = ["static/posts/one/a.png", "static/posts/b.png", "static/img/c.png", "assets/d.png", "content/posts/e.png"]
+    for place in places:
+        path = tmp_path / "blog" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(path)
+    text = "![](a.png) ![](b.png) ![](../../img/c.png) ![](d.png) ![](e.png) ![](../../../../etc/f.png)"
+    found = imported({"hugo.toml": "baseURL = '/'", "content/posts/one.md": POST.format("2020-01-02") + text})
+    assert found.entries["one"].body_html.count("/media/") >= 5
+    assert found.notes == [("file that is not imported", "../../../../etc/f.png")]
