@@ -21,6 +21,8 @@ _ATTRIBUTE = re.compile(
 
 def rewrite_text(text: str, url: Callable[[str], str]) -> str:
     """Return Markdown or plain text with each absolute address `a` as `url(a)`."""
+    if "//" not in text:
+        return text  # The pattern would be tried at each character.
     return _ADDRESS.sub(lambda match: url(match[0]), text)
 
 
@@ -32,6 +34,8 @@ def rewrite_html(html: str, url: Callable[[str], str]) -> str:
         new = rewrite_text(value, url)
         return match[0] if new == value else f"{match[1]}{escape(new)}{match[3]}"
 
+    if "//" not in html and "&" not in html:
+        return html
     return rewrite_text(_ATTRIBUTE.sub(attribute, html), url)
 
 

@@ -16,13 +16,13 @@ from pyramid.util import InstancePropertyHelper
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 from transaction.interfaces import NoTransaction
-from zope.sqlalchemy.datamanager import ZopeStatus, join_transaction
 
 import multisite.scoping  # noqa: F401  # Installs the scoping layer, even if no model is scoped.
 from multisite.core.current_site import log_all_sites
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
 from multisite.errors import MultisiteError, UnknownSite
+from multisite.web.startup import gets_requests, on_startup
 
 __all__ = ["RequestSession", "all_sites_session", "includeme", "site_session"]
 
@@ -37,6 +37,8 @@ class RequestSession(Session):
 @event.listens_for(RequestSession, "after_begin")
 @event.listens_for(RequestSession, "after_attach")
 def _join(session: Session, *args: Any) -> None:
+    from zope.sqlalchemy.datamanager import join_transaction  # Imported at the start of a server, see `includeme`.
+
     join_transaction(session, transaction_manager=session.info["request"].tm)
 
 
@@ -44,6 +46,8 @@ def _join(session: Session, *args: Any) -> None:
 def _reject_direct_commit(session: Session) -> None:
     if session.in_nested_transaction():
         return
+    from zope.sqlalchemy.datamanager import ZopeStatus
+
     try:
         committing = session.info["request"].tm.get().status == ZopeStatus.COMMITTING
     except NoTransaction:
@@ -115,6 +119,11 @@ def _provide_dbsession(config: Configurator, engine: Engine) -> None:
     config.action(None, provide, order=_LATE)
 
 
+def _import_for_requests(_registry: Any) -> None:
+    if gets_requests():
+        import zope.sqlalchemy.datamanager  # noqa: F401  # Once, and not in the first request of each process.
+
+
 def includeme(config: Configurator, engine: Engine | None = None) -> None:
     """Add `request.site_session`, `request.all_sites_session`, and `request.dbsession` if the application has none.
 
@@ -127,5 +136,6 @@ def includeme(config: Configurator, engine: Engine | None = None) -> None:
     if engine is not None:
         _provide_dbsession(config, engine)
     config.include("pyramid_tm")
+    on_startup(config.registry, _import_for_requests)
     config.add_request_method(site_session, "site_session")
     config.add_request_method(all_sites_session, "all_sites_session")

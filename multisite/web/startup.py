@@ -11,18 +11,40 @@ The factory of multisite's tween calls `run_startup`. Pyramid's own hooks are no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from pyramid.interfaces import IApplicationCreated
 
-__all__ = ["on_app_created", "on_startup", "run_startup"]
+__all__ = ["gets_requests", "on_app_created", "on_startup", "run_startup", "without_requests"]
+
+_gets_requests: ContextVar[bool] = ContextVar("multisite_gets_requests", default=True)
 
 ON_STARTUP = "multisite.on_startup"
 """Registry key of the callables of `on_startup`."""
 
 ON_APP_CREATED = "multisite.on_app_created"
 """Registry key of the callables of `on_app_created`."""
+
+
+@contextmanager
+def without_requests() -> Iterator[None]:
+    """Let an application start within the block for a command, which needs its models and settings.
+
+    What only requests need is imported by the first one, should there be any.
+    """
+    token = _gets_requests.set(False)
+    try:
+        yield
+    finally:
+        _gets_requests.reset(token)
+
+
+def gets_requests() -> bool:
+    """Return whether an application that starts now is to serve requests."""
+    return _gets_requests.get()
 
 
 def on_startup(registry: Any, call: Callable[[Any], object]) -> None:
