@@ -47,6 +47,7 @@ PAGES = {
     "list": "/",
     "search by a part of a domain": "/?q=a3.many-00001",
     "search by a name": "/?q=Name+00001",
+    "search that finds every site": "/?q=example",
     "by status and theme": "/?status=active&theme=-",
     "the last page": "/?after={last}",
     "a site": "/sites/1",
@@ -65,6 +66,7 @@ def make_sites(url: str, count: int) -> None:
     from multisite.content.tables import Base
     from multisite.directory import engine_from_url
     from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
+    from multisite.sites.site_words import complete_words
 
     engine = engine_from_url(url)
     upgrade_own(engine)
@@ -82,6 +84,7 @@ def make_sites(url: str, count: int) -> None:
             for prefix, kind in [("", "canonical"), *((f"a{alias}.", "alias") for alias in range(ALIASES))]
         ]
         connection.execute(sa.insert(DomainRow), rows)
+    complete_words(engine)
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT", **AS_MULTISITE) as connection:
             connection.exec_driver_sql("ANALYZE")

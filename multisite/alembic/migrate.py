@@ -28,6 +28,7 @@ from multisite.core.dialects import dialect_error
 from multisite.core.domains import folder_name
 from multisite.directory import models
 from multisite.directory.schema_version import VERSION_TABLE
+from multisite.directory.word_table import words_of, words_table
 from multisite.errors import MultisiteError
 
 __all__ = ["VERSION_TABLE", "first_site", "is_current", "pending_revisions", "upgrade_own"]
@@ -101,6 +102,8 @@ def first_site(connection: Connection | MockConnection, host: str, *, name: str 
         add = sa.insert(sites).values(name=name or wanted, folder=folder_name(wanted)).returning(sites.c.id)
         site_id: int = connection.execute(add).scalar_one()
         connection.execute(sa.insert(domains).values(site_id=site_id, host=wanted, kind="canonical"))
+        words = [{"site_id": site_id, "word": word} for word in sorted(words_of(name or wanted, [wanted]))]
+        connection.execute(sa.insert(words_table), words)
         models.raise_version(connection)
     return site_id
 

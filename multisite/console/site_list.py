@@ -31,17 +31,22 @@ def _measurement(column: sa.Column[int]) -> sa.ColumnElement[int]:
 
 
 class _Order(NamedTuple):
-    """The columns that sites are sorted by, which identify a site; `is_falling` if the greatest comes first."""
+    """The columns that sites are sorted by, which identify a site; `is_falling` if the greatest comes first.
+
+    `first` is a key before all sites. With it, SQLite reads the first page by the index that sorts it, as it reads the
+    others, and not all sites.
+    """
 
     columns: tuple[sa.ColumnElement[Any], ...]
     is_falling: bool = False
+    first: str | None = None
 
 
 ORDERS = {
     "domain": _Order((canonical.c.host, canonical.c.port, canonical.c.path)),
-    "name": _Order((site.c.name, site.c.id)),
+    "name": _Order((site.c.name, site.c.id), first='["", 0]'),
     # Ids rise, so the newest site has the greatest one.
-    "newest": _Order((site.c.id,), is_falling=True),
+    "newest": _Order((site.c.id,), is_falling=True, first=f"[{2**63 - 1}]"),
     "rows": _Order((_measurement(_measurements.rows), site.c.id), is_falling=True),
     "bytes": _Order((_measurement(_measurements.bytes), site.c.id), is_falling=True),
     "changed": _Order((_measurement(_measurements.changed), site.c.id), is_falling=True),
@@ -93,15 +98,16 @@ def list_page(
     Raises:
         ValueError: A key is not valid.
     """
-    columns, is_falling = ORDERS[order]
+    columns, is_falling, first = ORDERS[order]
     is_back = before is not None
     key = before if before is not None else after
+    begin = first if key is None else key
     # A page back is read from its end.
     is_reversed = is_falling != is_back
     statement = _SITES.add_columns(*columns).where(*chosen.conditions())
     statement = statement.order_by(*(column.desc() if is_reversed else column for column in columns))
-    if key is not None:
-        bound, own = sa.tuple_(*_parse_key(key, columns)), sa.tuple_(*columns)
+    if begin is not None:
+        bound, own = sa.tuple_(*_parse_key(begin, columns)), sa.tuple_(*columns)
         statement = statement.where(own < bound if is_reversed else own > bound)
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         rows = list(connection.execute(statement.limit(PAGE_SITES + 1)))

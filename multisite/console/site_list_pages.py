@@ -14,7 +14,7 @@ from multisite.console.pages import N_, add_page, done, translate, variables
 from multisite.console.site_list import ORDERS, list_page
 from multisite.console.texts import STATUSES
 from multisite.core.actor import current_actor
-from multisite.directory.listing import SiteSelection, count_sites
+from multisite.directory.listing import SiteSelection, count_by_status
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError
 from multisite.private_pages import field
 from multisite.sites.themes import list_themes
@@ -37,6 +37,9 @@ NO_THEME = "-"
 
 MAX_SEARCH_CHARACTERS = 253
 
+MAX_COUNT = 10_000
+"""To this number, the sites of a status are counted."""
+
 
 def sites(request: Request) -> Any:
     """The list of sites, by search, status and theme."""
@@ -58,8 +61,10 @@ def sites(request: Request) -> Any:
         size=lambda number: format_size(number, request.locale_name),
         count=lambda number: format_decimal(number, locale=request.locale_name),
         lines={site_id: _line(spans) for site_id, spans in traffic.items()},
-        counts=count_sites(engine),
-        search=chosen.search or "",
+        counts=count_by_status(engine, MAX_COUNT),
+        bounded=lambda *numbers: _bounded(numbers, request.locale_name),
+        search=chosen.search or chosen.words or "",
+        is_inside=chosen.search is not None,
         status=query.get("status", ""),
         theme=query.get("theme", ""),
         order=order,
@@ -71,17 +76,30 @@ def sites(request: Request) -> Any:
 
 
 def chosen_sites(request: Request) -> SiteSelection:
-    """Return which sites the parameters of the list choose. Raises `HTTPBadRequest` if there is no such status."""
+    """Return which sites the parameters of the list choose.
+
+    A search finds the beginnings of words, which an index serves; with `inside`, all that contains the text.
+
+    Raises:
+        HTTPBadRequest: There is no such status.
+    """
     query = request.GET
     search = query.get("q", "").strip()[:MAX_SEARCH_CHARACTERS].replace("\0", "")
     status, theme = query.get("status", ""), query.get("theme", "")
     if status not in {"", *STATUSES}:
         raise HTTPBadRequest
     return SiteSelection(
-        search=search or None,
+        search=(search or None) if query.get("inside") else None,
         statuses=[status] if status else (),
         theme=None if not theme else "" if theme == NO_THEME else theme.replace("\0", ""),
+        words=None if query.get("inside") else search or None,
     )
+
+
+def _bounded(numbers: Sequence[int], locale: str) -> str:
+    """Return the sum of numbers of sites for people, such as "10,000+" if one of them was not counted to its end."""
+    total = sum(min(number, MAX_COUNT) for number in numbers)
+    return format_decimal(total, locale=locale) + ("+" if max(numbers, default=0) > MAX_COUNT else "")
 
 
 class TrafficLine(NamedTuple):
@@ -111,7 +129,7 @@ def format_size(number: int, locale: str) -> str:
 
 def _link(request: Request, changed: dict[str, str]) -> str:
     """Return the address of the list with some of its parameters changed, from its first page unless one is a key."""
-    kept = {name: request.GET[name] for name in ("q", "status", "theme", "order") if request.GET.get(name)}
+    kept = {name: request.GET[name] for name in ("q", "inside", "status", "theme", "order") if request.GET.get(name)}
     return str(request.route_path("sites", _query={name: text for name, text in {**kept, **changed}.items() if text}))
 
 

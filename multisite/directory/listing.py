@@ -17,6 +17,7 @@ from multisite.core import domains
 from multisite.core.domains import Domain
 from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
 from multisite.directory.unreadable_rows import name_unreadable_rows
+from multisite.directory.word_table import begins_a_word
 from multisite.errors import InvalidHost
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "SiteSummary",
     "TemplateSource",
     "canonical",
+    "count_by_status",
     "count_sites",
     "page_of_sites",
     "site",
@@ -48,7 +50,8 @@ status = sa.case(
 ).label("status")
 """The status of a site as in `SiteRecord.status`."""
 
-HAS_CANONICAL = (canonical.c.site_id == site.c.id) & (canonical.c.kind == "canonical")
+# As literal SQL, because a parameter keeps databases from using the index of canonical domains.
+HAS_CANONICAL = (canonical.c.site_id == site.c.id) & (canonical.c.kind == sa.literal_column("'canonical'"))
 _ORDER = sa.tuple_(canonical.c.host, canonical.c.port, canonical.c.path)
 
 
@@ -58,11 +61,15 @@ class SiteSelection:
 
     `search` is part of the display name or of any domain, in upper or lower case. `statuses` are as in
     `SiteRecord.status`; empty for all. `theme` is the name of a theme, an empty text for sites without one.
+
+    `words` is the beginning of a word in the display name or in any domain, as in `multisite.directory.word_table`. It
+    finds less than `search`, by an index.
     """
 
     search: str | None = None
     statuses: Collection[str] = ()
     theme: str | None = None
+    words: str | None = None
 
     def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
         """Yield the conditions of a statement on `site`."""
@@ -72,6 +79,8 @@ class SiteSelection:
             yield status.element.in_(self.statuses)
         if self.theme is not None:
             yield site.c.theme == self.theme if self.theme else site.c.theme.is_(None)
+        if self.words is not None:
+            yield begins_a_word(self.words, site.c.id)
 
 
 EVERY_SITE = SiteSelection()
@@ -168,3 +177,30 @@ def count_sites(engine: Engine, chosen: SiteSelection = EVERY_SITE) -> dict[str,
     counted = sa.select(status, sa.func.count()).join_from(site, canonical, HAS_CANONICAL).where(*chosen.conditions())
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         return dict(connection.execute(counted.group_by(status).order_by(status)).all())
+
+
+def count_by_status(engine: Engine, at_most: int) -> dict[str, int]:
+    """Return the number of all sites by status, without statuses that no site has.
+
+    Unlike `count_sites` it stops counting: a number above `at_most` means that there are more than that.
+    """
+    conditions = {
+        "pending": (site.c.status == "pending",),
+        **{
+            "active" if availability == "open" else availability: (
+                site.c.status == "active",
+                site.c.availability == availability,
+            )
+            for availability in ("open", "maintenance", "disabled", "removing")
+        },
+    }
+    counted = [
+        sa.select(sa.func.count())
+        .select_from(sa.select(sa.literal(1)).select_from(site).where(*each).limit(at_most + 1).subquery())
+        .scalar_subquery()
+        .label(name)
+        for name, each in conditions.items()
+    ]
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        numbers = connection.execute(sa.select(*counted)).one()
+    return {name: number for name, number in sorted(zip(conditions, numbers, strict=True)) if number}

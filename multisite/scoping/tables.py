@@ -87,7 +87,8 @@ PRIVATE_TABLES = frozenset(
         "multisite_checks", "multisite_domain_checks", "multisite_errors", "multisite_jobs", "multisite_log",
         "multisite_operator_attempts", "multisite_operator_challenges", "multisite_operator_log_ins",
         "multisite_operator_passkeys", "multisite_operators", "multisite_processes",
-        "multisite_sign_ins", "multisite_measurements", "multisite_traffic", "multisite_view_traffic",
+        "multisite_sign_ins", "multisite_measurements", "multisite_site_words", "multisite_traffic",
+        "multisite_view_traffic",
     }
 )  # fmt: skip
 """multisite's own tables for its operators, which no statement within a site may name."""

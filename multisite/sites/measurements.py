@@ -24,6 +24,7 @@ from multisite.directory.health_tables import measurements_table
 from multisite.directory.models import AS_MULTISITE, SiteRow, UtcDateTime
 from multisite.directory.operator_tables import log_table
 from multisite.sites.site_tables import ReflectedTable, reflect_tables
+from multisite.sites.site_words import complete_words
 
 __all__ = ["MAX_AGE_SECONDS", "are_measurements_due", "measure_sites"]
 
@@ -56,6 +57,8 @@ def measure_sites(engine: Engine, settings: Settings, *, progress: Callable[[str
     The rows are those that `remove_site` would delete. The bytes are those of media and of the site's folder. The last
     change is the newest time in the columns of `CHANGE_COLUMNS`, of the operator log, and of the site's addition.
 
+    The words by which sites are found are completed, if sites were changed by other means than multisite's functions.
+
     Args:
         engine: The database of the directory.
         settings: Where the folders of the sites are.
@@ -64,6 +67,7 @@ def measure_sites(engine: Engine, settings: Settings, *, progress: Callable[[str
     Returns:
         The number of sites.
     """
+    complete_words(engine)
     now = int(time.time())
     rows: Counter[int] = Counter()
     sizes: Counter[int] = Counter()

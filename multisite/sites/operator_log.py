@@ -26,6 +26,7 @@ from multisite.directory.records import SiteRecord, get_site
 from multisite.errors import UnknownSite
 from multisite.sites.hidden_values import without_secrets
 from multisite.sites.settings.registry import parse_own_settings
+from multisite.sites.site_words import update_words
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -127,6 +128,8 @@ def record_site_change(
 ) -> None:
     """Record an action on a site with the values in which its two records differ; one of them may be missing.
 
+    Every change of a site ends here, so this also updates the words by which operators find it.
+
     Args:
         connection: A connection to the database of the directory.
         what: The action.
@@ -149,6 +152,7 @@ def record_site_change(
         before=None if before is None else {name: old.get(name) for name in names},
         after=None if after is None else {**{name: new.get(name) for name in names}, **details},
     )
+    update_words(connection, before, after)
 
 
 def _values(each: SiteRecord) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from multisite.directory.health_tables import measurements_table
 from multisite.directory.models import AS_MULTISITE, ChangeRow, DomainRow, SettingRow, SiteRow
 from multisite.directory.operator_tables import domain_checks_table, errors_table, traffic_table
 from multisite.directory.records import SiteRecord, read_site
+from multisite.directory.word_table import words_table
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.backups import delete_backups
 from multisite.sites.media_store import remove_media_files
@@ -143,7 +144,7 @@ def remove_site(
         found = read_site(connection, domain)
         for row in (DomainRow, SettingRow):
             connection.execute(sa.delete(row).where(row.site_id == site.id))
-        for table in (traffic_table, errors_table, domain_checks_table, measurements_table):
+        for table in (traffic_table, errors_table, domain_checks_table, measurements_table, words_table):
             connection.execute(sa.delete(table).where(table.c.site_id == site.id))
         gone: dict[str, str | None] = {"availability": "removed", "folder": f"#{site.id}", "name": site.name}
         if erase:

@@ -35,7 +35,7 @@ from multisite.errors import InvalidHost, MultisiteError
 
 pytestmark = pytest.mark.slow
 
-OWN_REVISIONS = [f"{number:04}" for number in range(1, 18)]
+OWN_REVISIONS = [f"{number:04}" for number in range(1, 19)]
 
 
 @pytest.fixture
@@ -395,6 +395,7 @@ def test_upgrade_runs_multisites_revisions_first(application: Application) -> No
         "multisite 0015: processes, the last check, measurements of sites, and the paths of errors",
         "multisite 0016: passkeys of operators",
         "multisite 0017: kinds of processes",
+        "multisite 0018: indexes and words by which operators find sites",
         "application a1: revision a1",
         "application a2: revision a2",
     ]

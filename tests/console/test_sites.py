@@ -43,6 +43,7 @@ from multisite.sites.jobs import list_jobs
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.removal import remove_site
 from multisite.sites.sign_ins import make_sign_in, use_sign_in
+from multisite.sites.site_words import complete_words
 from multisite.sites.traffic import Traffic
 from multisite.sites.updates import add_site
 from multisite.web.site_archive import site_contents
@@ -109,6 +110,12 @@ def test_the_list_finds_sites_by_name_domain_status_and_theme(world: ContentSite
     assert names(jane.get("/?q=alias.ex")) == [GARDEN]
     assert names(jane.get("/?q=SPARE")) == ["spare.example"]
     assert names(jane.get("/?q=%25")) == []
+    # Within a word, only if one asks for it.
+    page = jane.get("/?q=lias.ex&theme=-")
+    assert names(page) == []
+    page = page.click("Search inside words too")
+    assert names(page) == [GARDEN]
+    assert "Search inside words too" not in page.text
     assert names(jane.get("/?status=disabled")) == []
     assert names(jane.get("/?theme=harbour")) == []
     assert len(names(jane.get("/?theme=-"))) == 3
@@ -134,6 +141,7 @@ def add_rows(engine: sa.Engine, first: int, count: int, aliases: int) -> None:
             for prefix, kind in [("", "canonical"), *((f"a{k}.", "alias") for k in range(aliases))]
         ]
         connection.execute(sa.insert(DomainRow), domains)
+    complete_words(engine)
 
 
 def remove_rows(engine: sa.Engine) -> None:
@@ -157,7 +165,7 @@ def test_pages_follow_each_other_forwards_and_back(world: ContentSites, order: s
         while (before := back[-1].before) is not None:
             back.append(list_page(world.engine, EVERY_SITE, order, before=before))
         assert [page.sites for page in reversed(back)] == [page.sites for page in pages]
-        some = list_page(world.engine, SiteSelection(search="many-0014"), order)
+        some = list_page(world.engine, SiteSelection(words="many-0014"), order)
         assert len(some.sites) == 10
     finally:
         remove_rows(world.engine)

@@ -7,10 +7,10 @@
 % endif
 </%block>
 <ul class="counts" aria-label="${t('By status')}">
-  <li><a href="${link(status='')}"${' aria-current="true"' if not status else '' | n}>${t("All")} <b>${sum(counts.values())}</b></a></li>
+  <li><a href="${link(status='')}"${' aria-current="true"' if not status else '' | n}>${t("All")} <b>${bounded(*counts.values())}</b></a></li>
 % for each in statuses:
 % if counts.get(each):
-  <li><a href="${link(status=each)}"${' aria-current="true"' if status == each else '' | n}>${t(statuses[each])} <b>${counts[each]}</b></a></li>
+  <li><a href="${link(status=each)}"${' aria-current="true"' if status == each else '' | n}>${t(statuses[each])} <b>${bounded(counts[each])}</b></a></li>
 % endif
 % endfor
 </ul>
@@ -84,9 +84,12 @@ ${t("Rows, files and last changes were measured at {when}.", when=when(measured)
 % else:
 <p class="empty">${t("There are no such sites.")}</p>
 % endif
+% if search and not is_inside:
+<p class="hint after">${t("The search finds beginnings of words.")} <a href="${link(inside='1')}">${t("Search inside words too")}</a></p>
+% endif
 % if page.sites and may("run"):
 <form method="get" action="${path('bulk')}" id="selection" class="selection">
-% for name, text in (("q", search), ("status", status), ("theme", theme)):
+% for name, text in (("q", search), ("inside", "1" if is_inside else ""), ("status", status), ("theme", theme)):
 % if text:
   <input type="hidden" name="${name}" value="${text}">
 % endif

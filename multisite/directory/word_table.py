@@ -1,0 +1,88 @@
+"""multisite's own table of words by which operators find sites: those of their names and of all their domains.
+
+A statement with `LIKE '%text%'` reads every domain of every site. This table has the words with everything that follows
+them, so that an index finds `example` in `www.example.com`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from multisite.directory.models import SiteRow, metadata
+
+__all__ = ["begins_a_word", "words_of", "words_table"]
+
+MAX_CHARACTERS = 200
+"""The length to which words, and texts that are searched for, are cut."""
+
+LAST_CHARACTER = "\U0010ffff"
+
+_WORD_START = re.compile(r"(?<![^\W_])[^\W_]")
+
+words_table = sa.Table(
+    "multisite_site_words",
+    metadata,
+    sa.Column(
+        "site_id",
+        sa.BigInteger,
+        sa.ForeignKey(SiteRow.__table__.c.id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    # In the order of code points, so that the words with the same beginning follow each other.
+    sa.Column(
+        "word",
+        sa.String(MAX_CHARACTERS).with_variant(sa.String(MAX_CHARACTERS, collation="C"), "postgresql"),
+        primary_key=True,
+    ),
+    sa.Index("ix_multisite_site_words_word_site_id", "word", "site_id"),
+)
+"""The words of sites as `words_of` returns them. `multisite.sites.site_words` writes them."""
+
+
+def words_of(name: str, domains: Iterable[str]) -> set[str]:
+    """Return the words of a site, each with everything that follows it, in lower case.
+
+    A word begins at each letter or digit that follows none. Domains count in Unicode too.
+
+    Args:
+        name: The display name of the site.
+        domains: Its domains, such as `xn--bcher-kva.example:8080/shop`.
+    """
+    texts = {name}
+    for domain in domains:
+        texts |= {domain, _in_unicode(domain)}
+    normal = map(_normalize, texts)
+    return {text[each.start() :][:MAX_CHARACTERS] for text in normal for each in _WORD_START.finditer(text)}
+
+
+def begins_a_word(text: str, site_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Return the condition that a word of the site with this id begins with `text`, in upper or lower case."""
+    normal = _normalize(text)
+    first = _WORD_START.search(normal)
+    if first is None:
+        return sa.false()
+    wanted, word = normal[first.start() :][:MAX_CHARACTERS], words_table.c.word
+    found = sa.select(words_table.c.site_id).where(word >= wanted, word < wanted + LAST_CHARACTER)
+    return site_id.in_(found)
+
+
+def _normalize(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _in_unicode(domain: str) -> str:
+    if "xn--" not in domain:
+        return domain
+    return re.sub(r"(?<![^.])xn--([a-z0-9-]+)", _decode_label, domain)
+
+
+def _decode_label(found: re.Match[str]) -> str:
+    try:
+        return found[1].encode().decode("punycode")
+    except UnicodeError:
+        return found[0]
