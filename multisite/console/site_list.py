@@ -15,6 +15,7 @@ from multisite.core.domains import Domain
 from multisite.directory.health_tables import measurements_table
 from multisite.directory.listing import HAS_CANONICAL, SiteSelection, canonical, site, status
 from multisite.directory.models import AS_MULTISITE, DomainRow
+from multisite.directory.word_table import is_common
 
 __all__ = ["ORDERS", "ListedSite", "SitePage", "list_page"]
 
@@ -104,12 +105,14 @@ def list_page(
     begin = first if key is None else key
     # A page back is read from its end.
     is_reversed = is_falling != is_back
-    statement = _SITES.add_columns(*columns).where(*chosen.conditions())
+    statement = _SITES.add_columns(*columns)
     statement = statement.order_by(*(column.desc() if is_reversed else column for column in columns))
     if begin is not None:
         bound, own = sa.tuple_(*_parse_key(begin, columns)), sa.tuple_(*columns)
         statement = statement.where(own < bound if is_reversed else own > bound)
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        asks_each = chosen.words is not None and is_common(connection, chosen.words)
+        statement = statement.where(*chosen.conditions(is_common=asks_each))
         rows = list(connection.execute(statement.limit(PAGE_SITES + 1)))
     has_more, rows = len(rows) > PAGE_SITES, rows[:PAGE_SITES]
     if is_back:

@@ -37,9 +37,6 @@ NO_THEME = "-"
 
 MAX_SEARCH_CHARACTERS = 253
 
-MAX_COUNT = 10_000
-"""To this number, the sites of a status are counted."""
-
 
 def sites(request: Request) -> Any:
     """The list of sites, by search, status and theme."""
@@ -61,8 +58,7 @@ def sites(request: Request) -> Any:
         size=lambda number: format_size(number, request.locale_name),
         count=lambda number: format_decimal(number, locale=request.locale_name),
         lines={site_id: _line(spans) for site_id, spans in traffic.items()},
-        counts=count_by_status(engine, MAX_COUNT),
-        bounded=lambda *numbers: _bounded(numbers, request.locale_name),
+        counts=count_by_status(engine),
         search=chosen.search or chosen.words or "",
         is_inside=chosen.search is not None,
         status=query.get("status", ""),
@@ -94,12 +90,6 @@ def chosen_sites(request: Request) -> SiteSelection:
         theme=None if not theme else "" if theme == NO_THEME else theme.replace("\0", ""),
         words=None if query.get("inside") else search or None,
     )
-
-
-def _bounded(numbers: Sequence[int], locale: str) -> str:
-    """Return the sum of numbers of sites for people, such as "10,000+" if one of them was not counted to its end."""
-    total = sum(min(number, MAX_COUNT) for number in numbers)
-    return format_decimal(total, locale=locale) + ("+" if max(numbers, default=0) > MAX_COUNT else "")
 
 
 class TrafficLine(NamedTuple):

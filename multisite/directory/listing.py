@@ -71,8 +71,8 @@ class SiteSelection:
     theme: str | None = None
     words: str | None = None
 
-    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
-        """Yield the conditions of a statement on `site`."""
+    def conditions(self, *, is_common: bool = False) -> Iterator[sa.ColumnElement[bool]]:
+        """Yield the conditions of a statement on `site`; `is_common` if `words` finds many sites."""
         if self.search is not None:
             yield _contains(self.search)
         if self.statuses:
@@ -80,7 +80,7 @@ class SiteSelection:
         if self.theme is not None:
             yield site.c.theme == self.theme if self.theme else site.c.theme.is_(None)
         if self.words is not None:
-            yield begins_a_word(self.words, site.c.id)
+            yield begins_a_word(self.words, site.c.id, is_common=is_common)
 
 
 EVERY_SITE = SiteSelection()
@@ -179,28 +179,22 @@ def count_sites(engine: Engine, chosen: SiteSelection = EVERY_SITE) -> dict[str,
         return dict(connection.execute(counted.group_by(status).order_by(status)).all())
 
 
-def count_by_status(engine: Engine, at_most: int) -> dict[str, int]:
-    """Return the number of all sites by status, without statuses that no site has.
+def count_by_status(engine: Engine) -> dict[str, int]:
+    """Return what `count_sites` returns for all sites, without reading those that are active.
 
-    Unlike `count_sites` it stops counting: a number above `at_most` means that there are more than that.
+    These are the rest: databases count all rows of an index faster than those with a value.
     """
-    conditions = {
-        "pending": (site.c.status == "pending",),
-        **{
-            "active" if availability == "open" else availability: (
-                site.c.status == "active",
-                site.c.availability == availability,
-            )
-            for availability in ("open", "maintenance", "disabled", "removing")
-        },
+    columns = {
+        "pending": site.c.status == "pending",
+        **{each: (site.c.status == "active") & (site.c.availability == each) for each in _AVAILABILITIES},
     }
-    counted = [
-        sa.select(sa.func.count())
-        .select_from(sa.select(sa.literal(1)).select_from(site).where(*each).limit(at_most + 1).subquery())
-        .scalar_subquery()
-        .label(name)
-        for name, each in conditions.items()
-    ]
+    counted = [sa.select(sa.func.count()).select_from(site).where(each).scalar_subquery() for each in columns.values()]
+    every = sa.select(sa.func.count()).select_from(site).scalar_subquery()
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
-        numbers = connection.execute(sa.select(*counted)).one()
-    return {name: number for name, number in sorted(zip(conditions, numbers, strict=True)) if number}
+        total, *numbers = connection.execute(sa.select(every, *counted)).one()
+    found = {"active": total - sum(numbers), **dict(zip(columns, numbers, strict=True))}
+    # Of a removed site only its row remains.
+    return {name: number for name, number in sorted(found.items()) if number and name != "removed"}
+
+
+_AVAILABILITIES = ("maintenance", "disabled", "removing", "removed")

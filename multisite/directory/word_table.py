@@ -14,10 +14,14 @@ import sqlalchemy as sa
 
 from multisite.directory.models import SiteRow, metadata
 
-__all__ = ["begins_a_word", "words_of", "words_table"]
+__all__ = ["begins_a_word", "is_common", "words_of", "words_table"]
 
 MAX_CHARACTERS = 200
 """The length to which words, and texts that are searched for, are cut."""
+
+COMMON_WORDS = 1_000
+"""A beginning that more words have is common: the sites with it are not collected and sorted, but those of the list are
+asked in their order, until a page is full."""
 
 LAST_CHARACTER = "\U0010ffff"
 
@@ -60,15 +64,27 @@ def words_of(name: str, domains: Iterable[str]) -> set[str]:
     return {text[each.start() :][:MAX_CHARACTERS] for text in normal for each in _WORD_START.finditer(text)}
 
 
-def begins_a_word(text: str, site_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+def begins_a_word(text: str, site_id: sa.ColumnElement[int], *, is_common: bool) -> sa.ColumnElement[bool]:
     """Return the condition that a word of the site with this id begins with `text`, in upper or lower case."""
+    begins = _begins(text)
+    if is_common:
+        return sa.exists().where(words_table.c.site_id == site_id, begins)
+    return site_id.in_(sa.select(words_table.c.site_id).where(begins))
+
+
+def is_common(connection: sa.Connection, text: str) -> bool:
+    """Return whether so many words begin with `text` that sites should be asked for it one by one."""
+    some = sa.select(sa.literal(1)).select_from(words_table).where(_begins(text)).limit(COMMON_WORDS + 1)
+    return connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one() > COMMON_WORDS
+
+
+def _begins(text: str) -> sa.ColumnElement[bool]:
     normal = _normalize(text)
     first = _WORD_START.search(normal)
     if first is None:
         return sa.false()
     wanted, word = normal[first.start() :][:MAX_CHARACTERS], words_table.c.word
-    found = sa.select(words_table.c.site_id).where(word >= wanted, word < wanted + LAST_CHARACTER)
-    return site_id.in_(found)
+    return sa.and_(word >= wanted, word < wanted + LAST_CHARACTER)
 
 
 def _normalize(text: str) -> str:

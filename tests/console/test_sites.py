@@ -243,8 +243,9 @@ def test_the_number_of_queries_does_not_grow_with_the_sites(world: ContentSites,
         assert [count_statements(world, jane.get, path) for path in paths] == before
         assert count_statements(world, jane.get, f"/?after={later}") == before[0]
         assert len(names(jane.get(f"/?after={later}"))) == PAGE_SITES
-        # The session, the sites and their number by status; at a site, its record, and its maintenance or its checks.
-        assert before == [3, 3, 3, 4, 4]
+        # The session, with a search whether its word is common, the sites, and their number by status; at a site, its
+        # record, and its maintenance or its checks.
+        assert before == [3, 4, 3, 4, 4]
     finally:
         remove_rows(world.engine)
 

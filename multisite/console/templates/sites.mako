@@ -7,10 +7,10 @@
 % endif
 </%block>
 <ul class="counts" aria-label="${t('By status')}">
-  <li><a href="${link(status='')}"${' aria-current="true"' if not status else '' | n}>${t("All")} <b>${bounded(*counts.values())}</b></a></li>
+  <li><a href="${link(status='')}"${' aria-current="true"' if not status else '' | n}>${t("All")} <b>${count(sum(counts.values()))}</b></a></li>
 % for each in statuses:
 % if counts.get(each):
-  <li><a href="${link(status=each)}"${' aria-current="true"' if status == each else '' | n}>${t(statuses[each])} <b>${bounded(counts[each])}</b></a></li>
+  <li><a href="${link(status=each)}"${' aria-current="true"' if status == each else '' | n}>${t(statuses[each])} <b>${count(counts[each])}</b></a></li>
 % endif
 % endfor
 </ul>
