@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from databases import closing_engine, make_own_tables
 
+from multisite.alembic.migrate import VERSION_TABLE, upgrade_own
 from multisite.console.site_list import ORDERS, PAGE_SITES, list_page
 from multisite.core.settings import Settings
 from multisite.directory import word_table
@@ -206,3 +207,23 @@ def test_the_database_does_no_more_work_for_more_sites(
         assert {name: (few[name], many[name]) for name in pages if many[name] > 1.2 * few[name] + 5} == {}
         assert len(first.sites) == len(second.sites) == PAGE_SITES
     assert set(ORDERS) == {"domain", "name", "newest", "rows", "bytes", "changed"}
+
+
+def test_the_revision_writes_the_words_of_earlier_sites(own_engine: sa.Engine, tmp_path: Path) -> None:
+    settings = settings_below(tmp_path)
+    add_site(
+        own_engine, "b\u00fccher.example:8080/shop", settings=settings, name="Stra\u00dfe " * 20, aliases=["www.a.test"]
+    )
+    add_site(own_engine, "c.example", settings=settings, name="See")
+    add_site(own_engine, "gone.example", settings=settings)
+    remove_site(own_engine, "gone.example", settings=settings, erase=True)
+    before = stored(own_engine)
+    with own_engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+        connection.execute(sa.schema.DropTable(words_table))
+        for name in ("ix_domains_canonical", "ix_sites_status_availability", "ix_sites_name_id"):
+            connection.exec_driver_sql(f"DROP INDEX {name}")
+        connection.exec_driver_sql(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        connection.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES ('0017')")
+    assert [line.split(":")[0] for line in upgrade_own(own_engine)][:1] == ["multisite 0018"]
+    assert stored(own_engine) == before
+    assert complete_words(own_engine) == 0

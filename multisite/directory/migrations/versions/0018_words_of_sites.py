@@ -37,12 +37,14 @@ def upgrade(op: Operations) -> None:
         sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name="fk_multisite_site_words_site_id", ondelete="CASCADE"),
     )
     batch: list[dict[str, object]] = []
-    for site_id, word in _words(op.get_bind()):
+    connection = op.get_bind()
+    for site_id, word in _words(connection):
         batch.append({"site_id": site_id, "word": word})
         if len(batch) == BATCH_ROWS:
-            op.bulk_insert(words, batch)
+            connection.execute(sa.insert(words), batch)
             batch = []
-    op.bulk_insert(words, batch)
+    if batch:
+        connection.execute(sa.insert(words), batch)
     op.create_index("ix_multisite_site_words_word_site_id", "multisite_site_words", ["word", "site_id"])
 
 
