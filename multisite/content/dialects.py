@@ -30,8 +30,9 @@ from multisite.content.code_languages import read_code_languages
 from multisite.content.code_spans import find_code, is_in
 from multisite.content.highlighting import render_fence
 from multisite.content.kramdown import prepare_kramdown
+from multisite.content.plain_paragraphs import normalize, parse_paragraphs
 
-__all__ = ["Dialect", "Parser", "prepare"]
+__all__ = ["Dialect", "Parser", "find_features", "prepare"]
 
 Dialect = Literal["commonmark", "html", "kramdown", "goldmark", "python-markdown"]
 
@@ -53,18 +54,25 @@ _HEADING_END = re.compile(r"^(#{1,6}[^\n]*?[^#\\\n])#+[ \t]*$", re.MULTILINE)
 _ADDRESS = re.compile("://")
 _INLINE = "a|abbr|b|big|br|cite|code|del|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|tt|u|var"
 _INLINE_ELEMENT = re.compile(rf"</?(?:{_INLINE})(?=[\s/>])", re.IGNORECASE)
-_FEATURES = {
-    "attributes": re.compile(r"\{|\[TOC\]"),
-    "tasks": re.compile(r"\[[ xX]\]"),
-    "footnotes": re.compile(r"\[\^"),
-    "definitions": re.compile(r"^[ \t>]*:[ \t]", re.MULTILINE),
-    "mathematics": re.compile(r"\$"),
-    "abbreviations": re.compile(r"^[ ]{0,3}\*\[", re.MULTILINE),
-    "inline elements": re.compile(rf"^[ \t>]*</?(?:{_INLINE})(?=[\s/>])", re.MULTILINE | re.IGNORECASE),
-    "admonitions": re.compile(r"^!!! ?\w", re.MULTILINE),
-    "code languages": re.compile(r":::|#!|(?:```|~~~)[ ]?\{"),
+_SIGNS = {
+    "attributes": ("{", "[TOC]"),
+    "tasks": ("[ ]", "[x]", "[X]"),
+    "footnotes": ("[^",),
+    "definitions": (": ", ":\t"),
+    "mathematics": ("$",),
+    "abbreviations": ("*[",),
+    "inline elements": ("<",),
+    "admonitions": ("!!!",),
+    "code languages": (":::", "#!", "```{", "``` {", "~~~{", "~~~ {"),
 }
-"""What a text must contain to need a plugin."""
+"""What a text must contain to need a plugin: one of these, and a line that begins as below."""
+
+_LINES = {
+    "definitions": re.compile(r"\n[ \t>]*:[ \t]"),
+    "abbreviations": re.compile(r"\n[ ]{0,3}\*\["),
+    "inline elements": re.compile(rf"\n[ \t>]*</?(?:{_INLINE})(?=[\s/>])", re.IGNORECASE),
+    "admonitions": re.compile(r"\n!!! ?\w"),
+}
 
 
 def prepare(source: str, dialect: Dialect) -> str:
@@ -95,6 +103,8 @@ class Parser:
     def __init__(self, dialect: Dialect, features: frozenset[str]) -> None:
         self._markdown = MarkdownIt("commonmark", {"html": True, "linkify": "links" in features})
         self._markdown.enable(["table", "strikethrough"])
+        self._markdown.core.ruler.at("normalize", normalize)
+        self._markdown.core.ruler.at("inline", parse_paragraphs)
         self._markdown.add_render_rule("fence", render_fence)
         if dialect not in _WITHOUT_PLUGINS:
             _add_plugins(self._markdown, dialect, features)
@@ -105,8 +115,7 @@ class Parser:
         """Return the parser of `dialect` with the plugins that `source` needs: each plugin slows down parsing."""
         if dialect in _WITHOUT_PLUGINS:
             return _make_parser(dialect, frozenset())
-        features = {name for name, sign in _FEATURES.items() if sign.search(source)}
-        return _make_parser(dialect, frozenset(features | {"links"} if _has_bare_address(source) else features))
+        return _make_parser(dialect, frozenset(find_features(source)))
 
     def parse(self, source: str, environment: dict[str, Any]) -> list[Token]:
         """Return the tokens of `source`; adds to `environment` what rendering needs."""
@@ -119,6 +128,15 @@ class Parser:
     def render_inline(self, tokens: Sequence[Token]) -> str:
         """Return the HTML of tokens within a paragraph, not sanitized."""
         return self._renderer.renderInline(tokens, self._markdown.options, {})
+
+
+def find_features(source: str) -> set[str]:
+    """Return the names of the plugins that `source` needs."""
+    features = {name for name, signs in _SIGNS.items() if any(sign in source for sign in signs)}
+    if not features.isdisjoint(_LINES):
+        lines = f"\n{source}"  # A pattern that begins with a newline is found faster than `^` in each line.
+        features -= {name for name in features & _LINES.keys() if not _LINES[name].search(lines)}
+    return features | {"links"} if _has_bare_address(source) else features
 
 
 def _has_bare_address(source: str) -> bool:

@@ -32,6 +32,7 @@ _FIELDS = (
     "photo",
     "img",
 )
+_NAMES = frozenset(_FIELDS)
 _INNER = ("image", "src", "path", "url", "feature", "cover", "overlay_image", "teaser", "thumbnail", "file")
 """The address in a field with several values, such as `cover.image`, `image.path` and `header.overlay_image`."""
 
@@ -56,7 +57,7 @@ def read_picture(fields: Mapping[str, Any]) -> tuple[str, str]:
 def _candidates(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     tables = [fields, *(fields[name] for name in ("params", "extra") if isinstance(fields.get(name), Mapping))]
     for table in tables:
-        for name in _FIELDS:
+        for name in _FIELDS if not _NAMES.isdisjoint(table) else ():
             value = table.get(name)
             yield from _addresses(value[0] if isinstance(value, list) and value else value)
     resources = fields.get("resources")

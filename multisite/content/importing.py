@@ -212,7 +212,8 @@ class _Reader:
             ]
             self.report.notes += notes
             addresses = self._old_addresses(article, path, base)
-            article = replace(article, body=replace_addresses(article.body, rendered.addresses))
+            if rendered.addresses:
+                article = replace(article, body=replace_addresses(article.body, rendered.addresses))
             if self.depends or notes or addresses or len(source) > SOURCE_LENGTH:
                 digest = None
             return Prepared(article, rendered, source, addresses=addresses, digest=digest, day=day, picture=picture)
@@ -291,7 +292,8 @@ class _Reader:
             text, base.absolute(), self.zone, self.local_files.relative, self.defaults.of(path.absolute())
         )
         day = None if article.published is None else local_time(article.published, zone).date()
-        return replace(article, slug=self.pattern.apply(article.slug, day)), day
+        slug = self.pattern.apply(article.slug, day)
+        return article if slug == article.slug else replace(article, slug=slug), day
 
     def _article(self, path: Path, base: Path, text: str) -> tuple[Article, date | None]:
         article, day = self._parse(path, base, text)

@@ -119,7 +119,7 @@ def render(
     if raw:
         _mark_lines(tokens)
     html = parser.render(tokens, environment)
-    if not raw and count_depth(html) > MAX_DEPTH:
+    if not raw and html.count("<") > MAX_DEPTH and count_depth(html) > MAX_DEPTH:  # Few texts have as many tags.
         raise NestingTooDeep(f"HTML nested more than {MAX_DEPTH} deep")
 
     def on_removed(line: int, kind: str, text: str) -> None:

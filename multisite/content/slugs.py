@@ -15,6 +15,8 @@ _MAX_TEXT = 5 * SLUG_LENGTH
 
 _PLACES = re.compile(r"\{(slug|year|month|day)\}")
 _HYPHENS = re.compile("-+")
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+"""What is its own slug, unless it is too long."""
 _SIGNS = re.compile(r"(?<=[^\W\d_])[+#]+(?!\w)")
 _SPOKEN = str.maketrans({"+": "-plus", "#": "-sharp"})
 
@@ -26,6 +28,8 @@ def slugify(text: str) -> str:
     file name on macOS alike. Marks that cannot be composed count as letters, as in Hindi. `+` and `#` at the end of a
     word are spelled out, as in `c-plus-plus`, so that C, C++ and C# stay different tags.
     """
+    if len(text) <= SLUG_LENGTH and _SLUG.fullmatch(text):
+        return text
     composed = _SIGNS.sub(
         lambda match: match[0].translate(_SPOKEN), unicodedata.normalize("NFC", text[:_MAX_TEXT]).lower()
     )

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from multisite.content import front_matter, slugs
-from multisite.content.files import read_text
+from multisite.content.files import MAX_FILE_BYTES, read_text
 from multisite.content.front_matter import Article, InvalidArticle, parse_article
 from multisite.content.importing import import_entries
-from multisite.content.limits import MAX_DEPTH, MAX_FRONT_MATTER, MAX_MARKUP, MAX_TAGS
+from multisite.content.limits import MAX_DEPTH, MAX_FRONT_MATTER, MAX_MARKUP, MAX_TAGS, SLUG_LENGTH
 from multisite.content.markdown import NestingTooDeep, render
 from multisite.content.models import Entry, Tag
+from multisite.content.slugs import slugify
 
 UTC = ZoneInfo("UTC")
 
@@ -272,3 +273,23 @@ def test_the_front_matter_is_bounded_in_each_notation() -> None:
         with pytest.raises(InvalidArticle, match="characters"):
             article(text)
     assert front_matter.parse_article(f"Title: x\nDate: 2024-01-01\n\n{long}", PurePath("x.md"), UTC).body == long
+
+
+@pytest.mark.parametrize("length", [0, 16_383, 16_384, 16_385, MAX_FILE_BYTES])
+def test_a_file_is_read_whole(tmp_path: Path, length: int) -> None:
+    text = "0123456789" * (length // 10 + 1)
+    (tmp_path / "post.md").write_text(text[:length])
+    assert read_text(tmp_path / "post.md") == text[:length]
+
+
+def test_a_file_of_one_byte_too_many_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "post.md").write_bytes(b"x" * (MAX_FILE_BYTES + 1))
+    with pytest.raises(InvalidArticle, match="longer than"):
+        read_text(tmp_path / "post.md")
+
+
+@given(st.text(alphabet="ab0Ü-_ é", max_size=12) | st.integers(195, 205).map(lambda length: "a-" * (length // 2) + "a"))
+@settings(max_examples=100, deadline=None)
+def test_a_text_that_is_its_own_slug_is_made_one_as_other_texts_are(text: str) -> None:
+    slug = slugify(text)
+    assert slug == slugify(f"{text} ") and len(slug) <= SLUG_LENGTH

@@ -13,11 +13,13 @@ from bs4 import BeautifulSoup
 from content_sites import GARDEN, ContentSites
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import rules_core
 from paths import PYTHONPATH
 from sqlalchemy.orm import Session
 
+from multisite.content import plain_paragraphs
 from multisite.content.cleaning import ANCHOR_PREFIX
-from multisite.content.dialects import Dialect
+from multisite.content.dialects import Dialect, Parser, find_features
 from multisite.content.importing import import_entries
 from multisite.content.markdown import NestingTooDeep, render
 from multisite.content.models import Entry
@@ -511,3 +513,93 @@ def test_a_link_reads_no_file_that_is_not_imported(sqlite_sites: ContentSites, t
     assert len(report.lost) == 4
     with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
         assert "hidden" not in str(session.scalars(sa.select(Entry.body_html)).one())
+
+
+PIECES = (
+    *(
+        "word",
+        "Größe",
+        "naïve 😀",
+        "a_b",
+        "_it_",
+        "*em*",
+        "**b**",
+        "`code`",
+        "[a](b.md)",
+        "![a](b)",
+        "<b>",
+        "&amp;",
+        "&",
+    ),
+    *(
+        "$x$",
+        "[^1]",
+        "{: .c}",
+        "~~no~~",
+        "http://a.example",
+        "...",
+        "(c)",
+        "\\*",
+        "<http://b.example>",
+        "50 %",
+        "Dr. No",
+    ),
+    *(
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "\r\n",
+        "\r",
+        " \n",
+        "\n ",
+        "  \n",
+        "\n\n",
+        "\0",
+        "# ",
+        "- ",
+        "> ",
+        "| a | b |",
+        ": ",
+        "*[a]: b",
+    ),
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.sampled_from((*DIALECTS, "commonmark")))
+@settings(max_examples=150, deadline=None)
+def test_paragraphs_without_markup_are_parsed_as_by_the_rules_of_markdown_it(source: str, dialect: Dialect) -> None:
+    markdown = Parser.for_text(source, dialect)._markdown
+    found = [token.as_dict() for token in markdown.parse(source, {})]
+    try:
+        markdown.core.ruler.at("normalize", rules_core.normalize)
+        markdown.core.ruler.at("inline", rules_core.inline)
+        wanted = [token.as_dict() for token in markdown.parse(source, {})]
+    finally:
+        markdown.core.ruler.at("normalize", plain_paragraphs.normalize)
+        markdown.core.ruler.at("inline", plain_paragraphs.parse_paragraphs)
+    assert found == wanted
+
+
+PLUGINS = {
+    "attributes": re.compile(r"\{|\[TOC\]"),
+    "tasks": re.compile(r"\[[ xX]\]"),
+    "footnotes": re.compile(r"\[\^"),
+    "definitions": re.compile(r"^[ \t>]*:[ \t]", re.MULTILINE),
+    "mathematics": re.compile(r"\$"),
+    "abbreviations": re.compile(r"^[ ]{0,3}\*\[", re.MULTILINE),
+    "inline elements": re.compile(r"^[ \t>]*</?(?:a|b|span|sub)(?=[\s/>])", re.MULTILINE | re.IGNORECASE),
+    "admonitions": re.compile(r"^!!! ?\w", re.MULTILINE),
+    "code languages": re.compile(r":::|#!|(?:```|~~~)[ ]?\{"),
+}
+"""What a text contains that needs a plugin."""
+
+
+@given(
+    st.lists(st.sampled_from((*PIECES, "!!! note", "!!!", "[x]", "[ ]", "[TOC]", "~ ", "<SPAN>", "</b>", "<sub/>", "<div>", "```", ":::", "#!", "{", " ")))
+)
+@settings(max_examples=150, deadline=None)
+def test_a_text_is_parsed_with_the_plugins_that_it_needs(pieces: list[str]) -> None:
+    source = "".join(pieces)
+    wanted = {name for name, sign in PLUGINS.items() if sign.search(source)}
+    assert find_features(source) - {"links"} == wanted
