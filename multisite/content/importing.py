@@ -42,7 +42,7 @@ from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
 from multisite.content.source_links import replace_addresses
 from multisite.content.unchanged import FILES_AT_A_TIME, Unchanged
-from multisite.content.upsert import BATCH_SIZE, Prepared, save_articles
+from multisite.content.upsert import BATCH_SIZE, Prepared, SavedArticle, save_articles
 from multisite.core.site import Site
 from multisite.language.local_time import local_time, zone_of
 
@@ -128,10 +128,10 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
         reader.old_domain = OldDomain(found or OldSite(), files, reader.links, reader.zone)
         addresses = OldAddresses(old_site, report)
 
-        def on_saved(article: Prepared, slug: str) -> None:
-            addresses.add(article, slug)
-            pruning.add(article.source, slug)
-            unchanged.add(article, slug)
+        def on_saved(saved: SavedArticle) -> None:
+            addresses.add(saved.article, saved.slug)
+            pruning.add(saved.article.source, saved.slug)
+            unchanged.add(saved)
 
         save_articles(
             session,

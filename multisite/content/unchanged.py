@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from multisite.content.entry_digests import ENTRY_COLUMNS, digest_of_values
 from multisite.content.models import Entry, Tag, entry_tags, imported_files
-from multisite.content.upsert import Prepared
+from multisite.content.upsert import SavedArticle
 
 __all__ = ["FILES_AT_A_TIME", "Unchanged"]
 
@@ -33,8 +34,6 @@ _TIMED = ("expir", "unpublish")
 
 _FEW_ROWS = {"yield_per": 50}
 """Rows of entries, which contain their texts, are not all in memory."""
-
-_ENTRY = [each for each in Entry.__table__.c if each.name not in ("id", "site_id")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class Unchanged:
         self._commit = commit
         self._enabled = enabled
         self._known: dict[str, _Known] = {}
-        self._new: dict[str, dict[str, Any]] = {}
+        self._new: dict[int, dict[str, Any]] = {}
 
     def load(self, sources: Sequence[str]) -> None:
         """Read what is known about these files, instead of others."""
@@ -78,10 +77,12 @@ class Unchanged:
         if not self._enabled:
             return
         here = imported_files.c.source.in_(sources)
-        statement = sa.select(imported_files, *_ENTRY).join(Entry, Entry.id == imported_files.c.entry_id).where(here)
+        statement = (
+            sa.select(imported_files, *ENTRY_COLUMNS).join(Entry, Entry.id == imported_files.c.entry_id).where(here)
+        )
         tags = self._tags(sa.select(imported_files.c.entry_id).where(here))
         for row in self._session.execute(statement, execution_options=_FEW_ROWS):
-            if row.entry_digest == _digest_of(row[len(imported_files.c) :], tags.get(row.entry_id, ())):
+            if row.entry_digest == digest_of_values(row[len(imported_files.c) :], tags.get(row.entry_id, ())):
                 self._known[row.source] = _Known(row.digest, row.slug, row.day)
 
     def digest(self, text: str, defaults: Mapping[str, Any]) -> str | None:
@@ -100,22 +101,25 @@ class Unchanged:
         known = self._known.get(source)
         return (known.slug, known.day) if known is not None and known.digest == digest else None
 
-    def add(self, article: Prepared, slug: str) -> None:
-        """Note that an article was saved as the entry with `slug`."""
+    def add(self, saved: SavedArticle) -> None:
+        """Note that an article was saved."""
+        article = saved.article
         if article.digest is not None:
-            self._new[slug] = {"source": article.source, "digest": article.digest, "day": article.day}
+            self._new[saved.key] = {
+                "source": article.source,
+                "digest": article.digest,
+                "day": article.day,
+                "entry_digest": saved.digest,
+            }
         if len(self._new) >= FILES_AT_A_TIME:
             self.save()
 
     def save(self) -> None:
         """Save the digests of the articles that were added."""
         new, self._new = self._new, {}
-        statement = sa.select(Entry.id, *_ENTRY).where(Entry.slug.in_(list(new)))
-        tags = self._tags(sa.select(Entry.id).where(Entry.slug.in_(list(new)))) if new else {}
-        rows = [
-            {"entry_id": row.id, "entry_digest": _digest_of(row[1:], tags.get(row.id, ())), **new[row.slug]}
-            for row in (self._session.execute(statement, execution_options=_FEW_ROWS) if new else ())
-        ]
+        # A person may have deleted some of the entries since.
+        keys = self._session.scalars(sa.select(Entry.id).where(Entry.id.in_(list(new)))) if new else ()
+        rows = [{"entry_id": key, **new[key]} for key in keys]
         if rows:
             insert = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
             upsert = insert(imported_files)
@@ -126,25 +130,13 @@ class Unchanged:
                 self._session.commit()
 
     def _tags(self, keys: sa.Select[Any]) -> dict[int, list[str]]:
-        """Return the slugs of the tags of the entries with these primary keys."""
+        """Return the slugs of the tags of the entries with these primary keys, in the order of `sorted`."""
         statement = (
             sa.select(entry_tags.c.entry_id, Tag.slug)
             .join(Tag, Tag.id == entry_tags.c.tag_id)
             .where(entry_tags.c.entry_id.in_(keys))
-            .order_by(Tag.slug)
         )
         found: dict[int, list[str]] = {}
         for key, slug in self._session.execute(statement):
             found.setdefault(key, []).append(slug)
-        return found
-
-
-def _digest_of(values: Iterable[Any], tags: Iterable[str]) -> str:
-    """Return the digest of an entry, from its columns and the slugs of its tags."""
-    found = blake2b(digest_size=20)
-    for value in (*values, *tags):
-        # Most are long texts, of which `repr` would take longer than the digest.
-        text = value if isinstance(value, str) else f"\0{value!r}"
-        data = text.encode("utf-8", "backslashreplace")
-        found.update(b"%d:%b" % (len(data), data))
-    return found.hexdigest()
+        return {key: sorted(slugs) for key, slugs in found.items()}

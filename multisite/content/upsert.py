@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
 from multisite.content.article import Article
+from multisite.content.entry_digests import digest_of_entry
 from multisite.content.entry_slugs import Owner, choose_slug, dated_slug, day_of
 from multisite.content.entry_text import changed_by_people
 from multisite.content.limits import SOURCE_LENGTH
@@ -28,7 +29,7 @@ from multisite.core.site import Site
 from multisite.errors import MultisiteError
 from multisite.language.local_time import zone_of
 
-__all__ = ["BATCH_SIZE", "Prepared", "save_articles"]
+__all__ = ["BATCH_SIZE", "Prepared", "SavedArticle", "save_articles"]
 
 BATCH_SIZE = 100
 """At most this many articles are in memory, and in one transaction."""
@@ -72,12 +73,22 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedArticle:
+    """An article that was saved: slug and primary key of its entry, and the digest of that if the article has one."""
+
+    article: Prepared
+    slug: str
+    key: int
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Saved:
-    """The result of a batch: counts, notes, and the slug of each article."""
+    """The result of a batch: counts, notes, and the articles."""
 
     counts: Counts = field(default_factory=Counts)
     notes: list[Note] = field(default_factory=list)
-    slugs: list[tuple[Prepared, str]] = field(default_factory=list)
+    articles: list[SavedArticle] = field(default_factory=list)
 
 
 def save_articles(
@@ -88,7 +99,7 @@ def save_articles(
     *,
     strict: bool,
     redirects: Iterable[Rule] = (),
-    on_saved: Callable[[Prepared, str], None] = lambda _article, _slug: None,
+    on_saved: Callable[[SavedArticle], None] = lambda _saved: None,
 ) -> None:
     """Save `articles` as entries of `site`, then `redirects`, and add the result to `report`.
 
@@ -97,16 +108,16 @@ def save_articles(
     Each batch is a transaction of its own, so that an import that is stopped can be repeated. With `strict`, and if
     `report` is that of a dry run, everything is one transaction, which is rolled back after a dry run, or if the report
     has a bad path at the end. An entry that a person has changed since its import is not updated but noted, unless
-    `report.force` is true. `on_saved` is called with each article and its slug, before `redirects` is read.
+    `report.force` is true. `on_saved` is called for each article, before `redirects` is read.
     """
     commit = not (strict or report.dry_run)
     for batch in _batches(articles):
         saved = _upsert_batch(session, batch, zone_of(site), commit=commit, force=report.force)
         report.count(saved.counts)
         report.notes += saved.notes
-        for item, slug in saved.slugs:
-            report.pages += is_page_slug(slug)
-            on_saved(item, slug)
+        for each in saved.articles:
+            report.pages += is_page_slug(each.slug)
+            on_saved(each)
     remaining = iter(redirects)
     while rules := list(islice(remaining, REDIRECT_BATCH_SIZE)):
         _save_redirects(session, rules, report)
@@ -185,6 +196,7 @@ def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _S
             tags[slug] = Tag(slug=slug, name=name)
             session.add(tags[slug])
     kept: set[str] = set()
+    found: list[tuple[Prepared, Entry]] = []
     for item in batch:
         slug = _choose_slug(item, entries, zone)
         entry = entries.get(slug)
@@ -202,12 +214,14 @@ def _save(session: Session, batch: Sequence[Prepared], zone: ZoneInfo, saved: _S
             saved.counts.updated += 1
         else:
             saved.counts.unchanged += 1
-        is_own = slug == item.article.slug and slug not in kept
-        saved.slugs.append((item if is_own else replace(item, digest=None), slug))
-        if slug != item.article.slug:
+        has_own_slug = slug == item.article.slug
+        found.append((item if has_own_slug and slug not in kept else replace(item, digest=None), entries[slug]))
+        if not has_own_slug:
             text = f"its slug is '{slug}', since an entry of another day has '{item.article.slug}'"
             saved.notes.append(Note(item.source, None, "address", text, lost=False))
     session.flush()
+    for item, entry in found:
+        saved.articles.append(SavedArticle(item, entry.slug, entry.id, item.digest and digest_of_entry(entry)))
 
 
 def _choose_slug(item: Prepared, entries: Mapping[str, Entry], zone: ZoneInfo) -> str:
@@ -266,11 +280,7 @@ def _source(item: Prepared) -> str | None:
 
 
 def _update_entry(entry: Entry, item: Prepared, tags: list[Tag]) -> bool:
-    """Update `entry` from the file.
-
-    Returns:
-        Whether anything changed; a new path of the file is stored, but does not count.
-    """
+    """Update `entry`, and return whether anything changed; a new path of the file is stored, but does not count."""
     entry.source = _source(item)
     changed = False
     for name, value in _values(item).items():
