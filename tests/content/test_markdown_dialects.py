@@ -596,7 +596,28 @@ PLUGINS = {
 
 
 @given(
-    st.lists(st.sampled_from((*PIECES, "!!! note", "!!!", "[x]", "[ ]", "[TOC]", "~ ", "<SPAN>", "</b>", "<sub/>", "<div>", "```", ":::", "#!", "{", " ")))
+    st.lists(
+        st.sampled_from(
+            (
+                *PIECES,
+                "!!! note",
+                "!!!",
+                "[x]",
+                "[ ]",
+                "[TOC]",
+                "~ ",
+                "<SPAN>",
+                "</b>",
+                "<sub/>",
+                "<div>",
+                "```",
+                ":::",
+                "#!",
+                "{",
+                " ",
+            )
+        )
+    )
 )
 @settings(max_examples=150, deadline=None)
 def test_a_text_is_parsed_with_the_plugins_that_it_needs(pieces: list[str]) -> None:
