@@ -24,7 +24,7 @@ def parse_paragraphs(state: StateCore) -> None:
         if token.type != "inline":
             continue
         content = token.content
-        if _MARKUP.search(content) is None and " \n" not in content and "\n " not in content:
+        if _MARKUP.search(content) is None and not any(sign in content for sign in (" \n", "\n ", "://")):
             token.children = _parse_plain(content)
         else:
             token.children = token.children or []
