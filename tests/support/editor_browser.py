@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from chromium import playwright, running_chromium
 from command_folder import Folder
 from databases import migrate_own
 from editor_sites import CHEAP
@@ -22,14 +23,12 @@ from multisite.content.tables import Base, User
 from multisite.core.keys import DIRECTORY
 from multisite.directory import engine_from_url
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: install pyramid-multisite[test]")
 axe = pytest.importorskip(
     "axe_playwright_python.sync_playwright", reason="axe is missing: install pyramid-multisite[test]"
 )
 
-__all__ = ["CHROMIUM", "COLOURS", "GARDEN", "PASSWORD", "STERNWARTE", "World", "check_page", "editor_world"]
+__all__ = ["COLOURS", "GARDEN", "PASSWORD", "STERNWARTE", "World", "check_page", "editor_world"]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 GARDEN, STERNWARTE = "garden.localhost", "sternwarte.localhost"
 PASSWORD = "correct horse battery staple"
 COLOURS = {"resultTypes": ["violations"], "runOnly": ["color-contrast", "link-in-text-block"]}
@@ -92,13 +91,11 @@ def editor_world(path: Path) -> Iterator[World]:
     before, User.password_hasher = User.password_hasher, CHEAP
     app = main({}, **settings)
     try:
-        with serving(app, threads=4) as (_host, port), playwright.sync_playwright() as driver:
+        with serving(app, threads=4) as (_host, port), running_chromium() as browser:
             folder.write(server=f"listen = 127.0.0.1:{port}")
             for arguments in ((GARDEN, "--name", "Garden"), (STERNWARTE, "--locale", "de")):
                 assert folder.invoke("add-site", *arguments).exit_code == 0
-            browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             yield World(folder, port, browser)
-            browser.close()
     finally:
         User.password_hasher = before
         app.registry[DIRECTORY].engine.dispose()

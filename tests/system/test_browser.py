@@ -16,16 +16,15 @@ from types import ModuleType
 
 import pytest
 import yaml
+from chromium import CHROMIUM, playwright, running_chromium
 from editor_browser import COLOURS
 from paths import ROOT
 from programs import make_programs
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: install pyramid-multisite[test]")
 axe = pytest.importorskip(
     "axe_playwright_python.sync_playwright", reason="axe is missing: install pyramid-multisite[test]"
 )
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTS = ["garden.localhost", "kitchen.localhost", "sternwarte.localhost"]
 LOCALES = {"garden.localhost": "en", "kitchen.localhost": "en", "sternwarte.localhost": "de"}
 
@@ -141,10 +140,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[playwright.Browser]:
     """Yield a running Chromium without a window."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pyotp
 import pytest
+from chromium import CHROMIUM, closing_pages, playwright, running_chromium
 from console_world import CONSOLE, console_sites, do_jobs, next_code
 from content_sites import GARDEN, STERNWARTE, ContentSites
-from editor_browser import CHROMIUM, COLOURS, PASSWORD, axe, playwright
+from editor_browser import COLOURS, PASSWORD, axe
 from editor_sites import add_user
 from pyramid.interfaces import IRoutesMapper
 from waitress_server import serving
@@ -66,17 +67,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         pytest.MonkeyPatch.context() as monkeypatch,
         console_sites(f"sqlite:///{folder / 'test.db'}", folder) as sites,
         serving(sites.app, threads=4) as (_host, port),
-        playwright.sync_playwright() as driver,
+        running_chromium("--host-resolver-rules=MAP *.example 127.0.0.1") as browser,
     ):
-        arguments = ["--no-sandbox", "--host-resolver-rules=MAP *.example 127.0.0.1"]
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         # Not the tables of other tests in this process.
         site_contents(sites.app.registry).metadata = [Base.metadata]
         monkeypatch.setattr("multisite.console.site_pages.is_counted", lambda _request: True)
         add_user(sites, sites.garden, "olga", "owner")
         fill_operation_pages(sites)
         yield World(sites, port, browser)
-        browser.close()
 
 
 def fill_operation_pages(sites: ContentSites) -> None:
@@ -106,6 +104,12 @@ def fill_operation_pages(sites: ContentSites) -> None:
         # Nothing answers there by UDP.
         nowhere = DomainChecker(["192.0.2.1"], nameserver=server.getsockname(), timeout_seconds=0.05)
         check_domains(engine, [get_site(engine, GARDEN)], nowhere)
+
+
+@pytest.fixture(autouse=True)
+def closed_pages(world: World) -> Iterator[None]:
+    with closing_pages(world.browser):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from editor_browser import CHROMIUM, GARDEN, PASSWORD, STERNWARTE, World, check_page, editor_world
+from chromium import CHROMIUM, closing_pages
+from editor_browser import GARDEN, PASSWORD, STERNWARTE, World, check_page, editor_world
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,6 +19,12 @@ pytestmark = [
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with editor_world(tmp_path_factory.mktemp("editor")) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def closed_pages(world: World) -> Iterator[None]:
+    with closing_pages(world.browser):
+        yield
 
 
 def test_from_the_operators_commands_to_a_page_that_readers_see(world: World) -> None:

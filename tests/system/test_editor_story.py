@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from editor_browser import CHROMIUM, GARDEN, PASSWORD, STERNWARTE, World, check_page, editor_world, playwright
+from chromium import CHROMIUM, playwright
+from editor_browser import GARDEN, PASSWORD, STERNWARTE, World, check_page, editor_world
 from PIL import Image
 
 pytestmark = [

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from editor_browser import CHROMIUM, GARDEN, STERNWARTE, World, check_page, editor_world, playwright
+from chromium import CHROMIUM, closing_pages, playwright
+from editor_browser import GARDEN, STERNWARTE, World, check_page, editor_world
 from PIL import Image
 
 pytestmark = [
@@ -24,6 +25,12 @@ PHONE = {"viewport": {"width": 390, "height": 800}}
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with editor_world(tmp_path_factory.mktemp("writing")) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def closed_pages(world: World) -> Iterator[None]:
+    with closing_pages(world.browser):
+        yield
 
 
 def test_the_toolbar_writes_markdown_and_takes_it_away(world: World) -> None:

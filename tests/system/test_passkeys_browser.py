@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chromium import CHROMIUM, playwright, running_chromium
 from console_world import add_operator_with_password, console_sites, next_code
 from content_sites import ContentSites
-from editor_browser import CHROMIUM, PASSWORD, axe, playwright
+from editor_browser import PASSWORD, axe
 from waitress_server import serving
 
 pytestmark = [
@@ -18,6 +19,8 @@ pytestmark = [
 
 HOST = "console.localhost"
 """Browsers have passkeys for https, and for this machine."""
+
+RULES = "--host-resolver-rules=MAP *.localhost 127.0.0.1"
 
 DEVICE = {
     "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
@@ -30,11 +33,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ContentSit
     folder = tmp_path_factory.mktemp("passkeys")
     with console_sites(f"sqlite:///{folder / 'test.db'}", folder) as sites:
         sites.settings["multisite.console_host"] = HOST
-        with serving(sites.app, threads=4) as (_host, port), playwright.sync_playwright() as driver:
-            rules = "--host-resolver-rules=MAP *.localhost 127.0.0.1"
-            browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", rules])
+        with serving(sites.app, threads=4) as (_host, port), running_chromium(RULES) as browser:
             yield sites, f"http://{HOST}:{port}", browser
-            browser.close()
 
 
 def check(page: playwright.Page) -> None:

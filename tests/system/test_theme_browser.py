@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from editor_browser import CHROMIUM, GARDEN, STERNWARTE, World, check_page, editor_world, playwright
+from chromium import CHROMIUM, playwright
+from editor_browser import GARDEN, STERNWARTE, World, check_page, editor_world
 from paths import ROOT
 
 pytestmark = [
