@@ -13,6 +13,7 @@ from multisite.console.site_list_pages import explain
 from multisite.console.site_pages import SITE_PATTERN, find_record, site_variables
 from multisite.errors import MultisiteError
 from multisite.forms import SettingsForm, save_settings, site_settings_form
+from multisite.sites.hidden_values import HIDDEN, is_secret_name
 
 __all__ = ["includeme"]
 
@@ -31,7 +32,9 @@ def settings(request: Request) -> Any:
             return done(request, "saved", "settings", id=record.site.id)
         request.response.status_int = 400
     sources = {each.name: each for each in console.declared.describe(record.site)}
-    return site_variables(request, record, form=form, sources=sources, error=error)
+    return site_variables(
+        request, record, form=form, sources=sources, error=error, is_secret=is_secret_name, HIDDEN=HIDDEN
+    )
 
 
 def _change(request: Request, site: Any, form: SettingsForm, texts: dict[str, str | None]) -> str | None:

@@ -16,6 +16,7 @@ from multisite.console.site_list_pages import format_size
 from multisite.directory.health_tables import measurements_table
 from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import SiteRecord, read_site_by_id
+from multisite.sites.hidden_values import shown_text
 from multisite.sites.traffic import read_traffic
 from multisite.web.site_user import SITE_USER
 
@@ -97,6 +98,7 @@ def overview(request: Request) -> Any:
         message=message,
         until=until,
         own_settings=own,
+        shown_text=shown_text,
         folder=folder,
         has_folder=folder.is_dir(),
         requests=sum(each.requests for each in spans) if counted else None,

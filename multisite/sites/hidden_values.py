@@ -1,4 +1,4 @@
-"""Values for people to read, without secrets: in the operator log, and in the lists of jobs."""
+"""Values for people to read, without secrets: in the operator log, in the lists of jobs, and in errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["HIDDEN", "MAX_TEXT_CHARACTERS", "SECRET_WORDS", "without_secrets"]
+__all__ = ["HIDDEN", "MAX_TEXT_CHARACTERS", "SECRET_WORDS", "is_secret_name", "shown_text", "without_secrets"]
 
 HIDDEN = "(hidden)"
 """What is shown in place of a secret."""
@@ -27,6 +27,20 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PASSWORD_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+@", re.IGNORECASE)
 
 
+def is_secret_name(name: str) -> bool:
+    """Return whether the value of something with this name is hidden."""
+    return not {word.lower() for word in _WORDS.findall(name)}.isdisjoint(SECRET_WORDS)
+
+
+def shown_text(name: str, text: str) -> str:
+    """Return `text`, the value of something with this name, without secrets."""
+    return HIDDEN if is_secret_name(name) else _without_password(text)
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD_IN_URL.sub(rf"\g<1>{HIDDEN}@", text)
+
+
 def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return `values` without secrets, and without texts of any length."""
     return {str(name): _safe(str(name), each) for name, each in values.items()}
@@ -34,7 +48,7 @@ def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _safe(key: str, value: Any) -> Any:
     """Return `value` without secrets, and without texts of any length."""
-    if not {word.lower() for word in _WORDS.findall(key)}.isdisjoint(SECRET_WORDS):
+    if is_secret_name(key):
         return value if value is None or isinstance(value, bool) else HIDDEN
     if isinstance(value, Mapping):
         return {str(name): _safe(str(name), each) for name, each in value.items()}
@@ -42,6 +56,6 @@ def _safe(key: str, value: Any) -> Any:
         return [_safe("", each) for each in value]
     if isinstance(value, str):
         # Not all of a long text is searched, but enough that no password is cut in the middle.
-        text = _PASSWORD_IN_URL.sub(rf"\g<1>{HIDDEN}@", value[: 2 * MAX_TEXT_CHARACTERS])
+        text = _without_password(value[: 2 * MAX_TEXT_CHARACTERS])
         return text if len(text) <= MAX_TEXT_CHARACTERS else text[:MAX_TEXT_CHARACTERS] + "…"
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)

@@ -42,11 +42,14 @@ from multisite.directory.records import get_site
 from multisite.sites.jobs import list_jobs
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.removal import remove_site
+from multisite.sites.settings.setting import make_setting
+from multisite.sites.settings.values import set_settings
 from multisite.sites.sign_ins import make_sign_in, use_sign_in
 from multisite.sites.site_words import complete_words
 from multisite.sites.traffic import Traffic
 from multisite.sites.updates import add_site
 from multisite.web.site_archive import site_contents
+from multisite.web.site_settings import SITE_SETTINGS
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -315,6 +318,22 @@ def test_settings_and_theme(world: ContentSites, jane: TestApp, post: Any, spare
     assert "not a valid theme name" in post(page, {"action": "theme", "theme": "../x"}, status=400).text
     post(page, {"action": "theme", "theme": ""}, status=303)
     assert last_logged(world) == ("jane (console)", "set-theme", "spare.example")
+
+
+def test_who_only_looks_sees_no_secret_setting(world: ContentSites, jane: TestApp, spare: Any) -> None:
+    declared = world.app.registry[SITE_SETTINGS]
+    declared.add(make_setting("shop.api_key", str, default=None, doc="The key of the shop."))
+    try:
+        set_settings(world.engine, "spare.example", {"shop.api_key": "s3cret-of-the-shop"}, declared=declared)
+        page = f"/sites/{spare.id}/settings"
+        assert jane.get(page).forms[0]["shop.api_key"].value == "s3cret-of-the-shop"
+        shown = log_in_to_console(world, "onlooker", "look").get(page).text
+        assert "s3cret" not in shown
+        assert 'value="(hidden)"' in shown
+        assert "s3cret" not in jane.get(f"/sites/{spare.id}").text + jane.get("/log").text
+    finally:
+        del declared._settings["shop.api_key"]
+        declared._forget()
 
 
 def test_the_state_of_a_site(world: ContentSites, jane: TestApp, post: Any, spare: Any) -> None:

@@ -10,7 +10,11 @@
     ${field()} <label for="${field.id}">${field.label.text}</label>
 % else:
     <label for="${field.id}">${field.label.text}</label>
+% if is_secret(field.name) and not may("run"):
+    <input id="${field.id}" value="${HIDDEN}" aria-describedby="${field.id}-hint" disabled>
+% else:
     ${field(**{"aria-describedby": field.id + "-hint", **({"aria-invalid": "true"} if field.errors else {})})}
+% endif
 % endif
 % for fault in field.errors:
     <span class="fault">${fault}</span>

@@ -53,7 +53,7 @@ ${tile(t("Files"), files, t("not measured"))}
 % if own_settings:
     <dl>
 % for each in own_settings:
-      <dt>${each.name}</dt><dd>${each.text}${f" – {each.fault}" if each.fault else ""}</dd>
+      <dt>${each.name}</dt><dd>${shown_text(each.name, each.text)}${f" – {each.fault}" if each.fault else ""}</dd>
 % endfor
     </dl>
 % else:

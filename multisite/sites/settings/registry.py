@@ -16,6 +16,7 @@ from multisite.core.lru_cache import LRUCache
 from multisite.core.settings import SITE_PREFIX
 from multisite.core.site import Site
 from multisite.errors import SettingError, SiteSettingError, UndeclaredSetting, UnknownSetting
+from multisite.sites.hidden_values import shown_text
 from multisite.sites.settings.setting import THEME_PREFIX, Setting
 
 if TYPE_CHECKING:  # Processes without themes do not load it.
@@ -156,7 +157,8 @@ class SettingsRegistry:
         try:
             return setting.parse(text)
         except ValueError as error:
-            raise SettingError(SITE_PREFIX + setting.name, text, str(error)) from error
+            shown = shown_text(setting.name, text)
+            raise SettingError(SITE_PREFIX + setting.name, shown, str(error)) from error
 
     def settings_of(self, site: Site) -> SiteSettings:
         """Return the settings of `site`.
@@ -192,7 +194,7 @@ class SettingsRegistry:
                 try:
                     values[name] = self._settings[name].parse(text)
                 except ValueError as error:
-                    return _Fault(name, text, str(error))
+                    return _Fault(name, shown_text(name, text), str(error))
         return SiteSettings(values)
 
     def describe(self, site: Site) -> list[SettingValue]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from multisite.sites.hidden_values import shown_text
 from multisite.sites.settings.types import MAX_VALUE_CHARACTERS, SettingType, setting_type_for
 
 __all__ = ["SITE_COLUMNS", "THEME_PREFIX", "Setting", "make_setting"]
@@ -36,7 +37,19 @@ class Setting:
     owner: bool = False
 
     def parse(self, text: str) -> Any:
-        """Return the value of `text`. Raises `ValueError` with what was expected if it is not valid."""
+        """Return the value of `text`.
+
+        Raises:
+            ValueError: It is not valid. The message says what was expected, and never quotes a secret.
+        """
+        try:
+            return self._parse(text)
+        except ValueError:
+            if shown_text(self.name, text) == text:
+                raise
+        raise ValueError(f"{self.kind.expected} that its check accepts: {self.doc}")
+
+    def _parse(self, text: str) -> Any:
         if len(text) > MAX_VALUE_CHARACTERS:
             raise ValueError(f"at most {MAX_VALUE_CHARACTERS} characters")
         try:

@@ -11,6 +11,7 @@ from multisite.core import domains
 from multisite.directory.models import SettingRow, SiteRow
 from multisite.directory.records import SiteRecord, read_site, read_sites
 from multisite.errors import MultisiteError, SettingError, UnknownSetting
+from multisite.sites.hidden_values import shown_text
 from multisite.sites.operator_log import LoggedChange, record_changes, record_site_change
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
 from multisite.sites.settings.setting import SITE_COLUMNS, THEME_PREFIX
@@ -116,7 +117,7 @@ def check_settings(texts: Mapping[str, str], declared: SettingsRegistry) -> tupl
             try:
                 declared[name].parse(text)
             except ValueError as error:
-                raise SettingError(name, text, str(error)) from error
+                raise SettingError(name, shown_text(name, text), str(error)) from error
     return columns, {name: text for name, text in texts.items() if name not in columns}
 
 
@@ -161,7 +162,7 @@ def _check_of_theme(texts: Mapping[str, str], theme: str | None, declared: Setti
         try:
             known[name].parse(text)
         except ValueError as error:
-            raise SettingError(name, text, str(error)) from error
+            raise SettingError(name, shown_text(name, text), str(error)) from error
     return dict(texts)
 
 
