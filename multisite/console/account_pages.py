@@ -11,8 +11,9 @@ from pyramid.request import Request
 from multisite.console.log_ins import end_log_in, list_log_ins
 from multisite.console.login_pages import password_fault
 from multisite.console.operators import set_password
-from multisite.console.pages import add_page, done, variables
+from multisite.console.pages import add_page, done, translate, variables
 from multisite.console.passkeys import list_passkeys
+from multisite.people.browsers import find_browser
 from multisite.private_pages import field
 from multisite.users import Account
 
@@ -38,9 +39,18 @@ def account_page(request: Request, error: str | None) -> dict[str, Any]:
         log_ins=list_log_ins(request, operator),
         passkeys=list_passkeys(request.console.engine, operator),
         own=request.log_in.id,
+        browser_name=lambda agent: browser_name(request, agent),
         minimum=Account.min_password_characters,
         error=error,
     )
+
+
+def browser_name(request: Request, agent: str) -> str:
+    """Return the browser and the system of a header User-Agent for people; the header, if they are not known."""
+    found = find_browser(agent)
+    if found is None:
+        return agent or translate(request, "Unknown browser")
+    return translate(request, "{browser} on {system}", browser=found.name, system=found.system)
 
 
 def end(request: Request) -> Any:

@@ -22,6 +22,7 @@ from multisite.directory.console_tables import attempts_table, log_ins_table, op
 from multisite.directory.models import AS_MULTISITE
 from multisite.people.attempts import count_attempt, login_key
 from multisite.private_pages import csrf_token, printable
+from multisite.sites.jobs import count_jobs
 
 __all__ = [
     "CONFIRMED_SECONDS",
@@ -61,12 +62,17 @@ _table = log_ins_table.c
 
 @dataclass(frozen=True)
 class CurrentOperator:
-    """The operator of a request, the id of the log-in, whether it was confirmed just now, and the token of forms."""
+    """The operator of a request, the id of the log-in, whether it was confirmed just now, and the token of forms.
+
+    And what the menu shows: how many jobs have not ended, and how many have failed within the last day.
+    """
 
     operator: Operator
     id: int
     is_confirmed: bool
     csrf_token: str
+    open_jobs: int
+    failed_jobs: int
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def find_log_in(request: Request) -> CurrentOperator | None:
     statement = (
         sa.select(
             _table.id, _table.seen, _table.confirmed, operator.id, operator.login, operator.role,
-            operator.password_hash, operator.code_secret,
+            operator.password_hash, operator.code_secret, *count_jobs(),
         )
         .join_from(log_ins_table, operators_table)
         .where(_table.token_hash == _hash(request, token), *_is_valid(now))
@@ -97,11 +103,12 @@ def find_log_in(request: Request) -> CurrentOperator | None:
         row = connection.execute(statement).one_or_none()
     if row is None:
         return None
-    log_in_id, seen, confirmed, *columns = row
+    log_in_id, seen, confirmed, *columns, open_jobs, failed_jobs = row
     if seen < now - _SEEN_SECONDS:
         with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
             connection.execute(sa.update(log_ins_table).where(_table.id == log_in_id).values(seen=now))
-    return CurrentOperator(Operator(*columns), log_in_id, confirmed > now - CONFIRMED_SECONDS, csrf_token(token))
+    is_confirmed = confirmed > now - CONFIRMED_SECONDS
+    return CurrentOperator(Operator(*columns), log_in_id, is_confirmed, csrf_token(token), open_jobs, failed_jobs)
 
 
 def _is_valid(now: int) -> tuple[sa.ColumnElement[bool], ...]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from babel.dates import format_date, format_datetime
+from babel.numbers import format_decimal
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden, HTTPSeeOther
 from pyramid.renderers import render_to_response
@@ -25,7 +26,7 @@ from pyramid.response import Response
 from multisite.console.archive_upload import UPLOAD_TYPE, read_upload
 from multisite.console.log_ins import CurrentOperator, find_log_in
 from multisite.console.operators import may
-from multisite.console.texts import DONE, ERRORS, N_, NAVIGATION, STATUSES
+from multisite.console.texts import COUNTS, DONE, ERRORS, N_, NAVIGATION, STATUSES
 from multisite.core.actor import acting_as
 from multisite.errors import MultisiteError
 from multisite.private_pages import check_method, check_token, has_token, protect, read_form
@@ -215,6 +216,14 @@ def translate(request: Request, text: str, **values: object) -> str:
     return translated.format(**values) if values else translated
 
 
+def counted(request: Request, what: str, number: int) -> str:
+    """Return a number of things with their name, a key of `COUNTS`."""
+    one, many = COUNTS[what]
+    if number == 1:
+        return translate(request, one)
+    return translate(request, many, number=format_decimal(number, locale=request.locale_name))
+
+
 def show_time(request: Request, when: datetime | float, form: str = "time") -> str:
     """Return a time in UTC, or with the form `date` its date, for people; a number is Unix time."""
     moment = when if isinstance(when, datetime) else datetime.fromtimestamp(when, UTC)
@@ -229,6 +238,8 @@ def variables(request: Request, **values: Any) -> dict[str, Any]:
     text = DONE.get(request.GET.get("done", ""))
     return {
         "t": partial(translate, request),
+        "counted": partial(counted, request),
+        "log_in": found,
         "operator": None if found is None else found.operator,
         "may": lambda role: found is not None and may(found.operator, role),
         "csrf_token": "" if found is None else found.csrf_token,

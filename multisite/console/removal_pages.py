@@ -57,7 +57,8 @@ def removed(request: Request) -> Any:
             error = explain(request, refused)
             request.response.status_int = 400
     found = list_removed(console.engine, settings=console.settings)
-    return variables(request, found=found, keeps=console.settings.archives_dir is not None, error=error)
+    keeps = console.settings.archives_dir is not None
+    return variables(request, found=found, keeps=keeps, days=console.settings.keep_removed_days, error=error)
 
 
 def _restore(request: Request) -> Job:

@@ -67,6 +67,8 @@ def sites(request: Request) -> Any:
         orders=ORDER_TEXTS,
         themes=list_themes(request.console.settings),
         no_theme=NO_THEME,
+        filtered={name: query[name] for name in ("q", "inside", "status", "theme") if query.get(name)},
+        select_path=request.static_path("multisite.console:static/select.js"),
         link=lambda **changed: _link(request, changed),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DONE", "ERRORS", "NAVIGATION", "N_", "SITE_ROUTES", "STATUSES", "TITLES"]
+__all__ = ["COUNTS", "DONE", "ERRORS", "NAVIGATION", "N_", "SITE_ROUTES", "STATUSES", "TITLES"]
 
 
 def N_(text: str) -> str:  # noqa: N802  The usual name for a text that is translated where it is shown.
@@ -18,6 +18,19 @@ STATUSES = {
     "removing": N_("Being removed"),
 }
 """The texts of the statuses of sites."""
+
+COUNTS = {
+    "sites": (N_("1 site"), N_("{number} sites")),
+    "domains": (N_("1 domain"), N_("{number} domains")),
+    "rows": (N_("1 row"), N_("{number} rows")),
+    "requests": (N_("1 request"), N_("{number} requests")),
+    "errors": (N_("1 error"), N_("{number} errors")),
+    "hidden": (
+        N_("1 file of the site hides one of the theme"),
+        N_("{number} files of the site hide those of the theme"),
+    ),
+}
+"""What is counted: the text for one, and the text for any other number. That is the rule of English and German."""
 
 SITE_ROUTES = (
     "site",

@@ -33,6 +33,7 @@ __all__ = [
     "beat",
     "cancel_job",
     "claim_job",
+    "count_jobs",
     "end_job",
     "list_jobs",
     "prune_jobs",
@@ -46,6 +47,9 @@ LOST_SECONDS = 300
 
 MAX_ATTEMPTS = 3
 """How often a job is begun: one that ends its workers would never end itself."""
+
+FAILED_AMONG = 500
+"""How many of the newest jobs `count_jobs` looks through for those that have failed."""
 
 _jobs = jobs_table.c
 
@@ -259,6 +263,23 @@ def list_jobs(
     with _connect(engine) as connection:
         rows = connection.execute(statement).all()
     return (Job(**row._mapping) for row in rows)
+
+
+def count_jobs() -> tuple[sa.ScalarSelect[int], sa.ScalarSelect[int]]:
+    """Return the numbers of jobs that have not ended, and of those that have failed within the last day, as subqueries.
+
+    A job for several sites has failed if it failed for one of them. Only the newest `FAILED_AMONG` jobs are looked
+    through, so that the numbers can be part of a statement of every page.
+    """
+    number = sa.select(sa.func.count()).select_from(jobs_table)
+    newest = sa.select(sa.func.max(_jobs.id)).correlate(None).scalar_subquery()
+    failed_sites = sa.case((_jobs.kind == "bulk", _jobs.result["failed"].as_integer()), else_=0)
+    failed = number.where(
+        _jobs.id > newest - FAILED_AMONG,
+        _jobs.ended > datetime.now(UTC) - timedelta(days=1),
+        sa.or_(_jobs.status == "failed", sa.and_(_jobs.status == "done", failed_sites > 0)),
+    )
+    return number.where(_jobs.status.in_(["waiting", "running"])).scalar_subquery(), failed.scalar_subquery()
 
 
 def wanted_uploads(engine: Engine) -> set[str]:

@@ -191,10 +191,14 @@ def test_the_page_shows_the_slowest_and_the_last_errors(sites: ContentSites) -> 
         each["id"]: each.find_parent("section").get_text(" ", strip=True) for each in page.html.select("h2[id]")
     }
     assert sections["slow-sites"].index(str(sites.sternwarte)) < sections["slow-sites"].index(str(sites.garden))
-    assert "3000 ms, 1 requests" in sections["slow-views"]
+    assert "3000 ms, 1 request" in sections["slow-views"]
     assert f"{sites.garden} 500 ValueError /a/… page request-7" in sections["errors"]
     assert token not in page.text
     assert str(os.getpid()) in sections["processes"]
+    # One grid, in which the cards that have nothing to show come last.
+    assert list(sections)[-1] == "check"
+    tiles = [each.get_text(" ", strip=True) for each in page.html.select(".tile")]
+    assert tiles == ["0 pending migrations", "– no check yet", "1 processes", "2 errors"]
 
 
 @pytest.mark.parametrize(

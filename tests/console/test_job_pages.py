@@ -93,7 +93,7 @@ def job_count(world: ContentSites) -> int:
 
 
 def listed(page: Any) -> list[str]:
-    return [each.text for each in page.html.select(".long b")]
+    return [each.text for each in page.html.select(".chosen b")]
 
 
 def test_the_exact_list_comes_first(world: ContentSites, jane: TestApp) -> None:
@@ -104,8 +104,10 @@ def test_the_exact_list_comes_first(world: ContentSites, jane: TestApp) -> None:
     assert listed(page) == [GARDEN, STERNWARTE]
     assert page.form["ids"].value.split() == [str(world.garden.id), str(world.sternwarte.id)]
     # All that the search finds, also by an alias.
-    assert listed(jane.get("/?q=alias").forms["selection"].submit("all")) == [GARDEN]
-    assert listed(jane.get("/?theme=-&status=active").forms["selection"].submit("all")) == [GARDEN, STERNWARTE]
+    assert listed(jane.get("/?q=alias").click("Change all that this list finds")) == [GARDEN]
+    filtered = jane.get("/?theme=-&status=active")
+    assert listed(filtered.click("Change all that this list finds")) == [GARDEN, STERNWARTE]
+    assert listed(jane.get("/").click("Change all sites")) == [GARDEN, STERNWARTE]
     assert "No site is selected" in jane.get("/bulk").text
     jane.get("/bulk?id=x", status=400)
     jane.get("/bulk?all=1&status=x", status=400)

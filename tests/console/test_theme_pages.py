@@ -107,7 +107,7 @@ def test_the_theme_is_set_with_a_warning_about_what_hides_it(sites: ContentSites
     own.write_text("<p>Own</p>")
     try:
         page = rita.get(page_of(sites))
-        assert "Files of the site that hide those of the theme: 1" in page.text
+        assert "1 file of the site hides one of the theme" in page.text
         assert page.html.select_one(".theme details code").text == "layout.mako"
         fields = {"csrf_token": form_token(rita), "action": "theme", "theme": "harbour"}
         chosen = rita.post(page_of(sites), fields, status=303).follow().html.select_one(".theme.chosen")

@@ -331,6 +331,32 @@ def test_jobs_are_listed_and_pruned(engine: sa.Engine) -> None:
     assert [job.id for job in jobs.list_jobs(engine)] == [other.id, waiting.id]
 
 
+def test_jobs_are_counted_for_the_menu(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def counts() -> tuple[int, ...]:
+        with engine.connect().execution_options(**AS_MULTISITE) as connection:
+            return tuple(connection.execute(sa.select(*jobs.count_jobs())).one())
+
+    assert counts() == (0, 0)
+    added = [jobs.add_job(engine, "bulk", arguments={"hosts": []}) for _ in range(5)]
+    assert counts() == (5, 0)
+    now = datetime.now(UTC)
+    for job, status, result, ended in (
+        (added[0], "failed", None, now - timedelta(hours=23)),
+        (added[1], "failed", None, now - timedelta(hours=25)),
+        (added[2], "done", {"sites": [], "failed": 2}, now),
+        (added[3], "done", {"sites": [], "failed": 0}, now),
+    ):
+        change(engine, job.id, status=status, result=result, ended=ended)
+    # Other kinds have results of their own.
+    other = jobs.add_job(engine, "check", arguments={})
+    change(engine, other.id, status="done", result={"failed": "x"}, ended=now)
+    assert counts() == (1, 2)
+    change(engine, added[4].id, status="running")
+    assert counts() == (1, 2)
+    monkeypatch.setattr(jobs, "FAILED_AMONG", other.id - added[0].id)
+    assert counts() == (1, 1)
+
+
 def test_the_commands(tmp_path: Path, sqlite_database_url: str) -> None:
     folder = Folder(tmp_path, sqlite_database_url)
     ini = tmp_path / "development.ini"

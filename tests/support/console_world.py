@@ -103,11 +103,11 @@ def add_passkey_row(engine: sa.Engine, login: str, name: str = "Phone") -> int:
         return int(added.inserted_primary_key[0])
 
 
-def log_in_to_console(sites: ContentSites, login: str, role: str | None = None) -> TestApp:
+def log_in_to_console(sites: ContentSites, login: str, role: str | None = None, **environ: str) -> TestApp:
     """Return a browser in which an operator has logged in; with a `role`, the operator is added first."""
     if role is not None:
         add_operator_with_password(sites, login, role)
-    browser = console_browser(sites)
+    browser = console_browser(sites, **environ)
     fields = {"login": login, "password": PASSWORD, "code": next_code(sites, login)}
     response = browser.post("/login", fields)
     assert response.status_code == 303, response.text

@@ -271,7 +271,7 @@ def test_the_first_page_is_small(world: World, state: object) -> None:
     page = world.page(storage_state=state)
     page.goto(world.url(), wait_until="networkidle")
     sizes = page.evaluate(f"{SIZES}.map(entry => entry.encodedBodySize)")
-    assert len(sizes) == 2
+    assert len(sizes) == 3
     assert 5_000 < sum(sizes) < 100_000
 
 
@@ -321,13 +321,101 @@ def test_a_site_is_added_changed_removed_and_restored_without_scripts(world: Wor
     assert "Renamed" in reader.title()
 
 
+FOCUS_IS_SEEN = """() =>
+    document.activeElement.getBoundingClientRect().bottom <=
+    document.getElementById("selection").getBoundingClientRect().top"""
+HEIGHTS = """() => [...document.querySelectorAll(
+        "button, .button, select, input:not([type=checkbox], [type=radio], [type=file], [type=hidden])"
+    )].map(each => [each.textContent, each.getBoundingClientRect().height]).filter(([_, height]) => height > 0)"""
+BOXES = """() => [...document.querySelectorAll("input:is([type=checkbox], [type=radio])")]
+    .map(each => each.getBoundingClientRect()).map(box => [Math.round(box.width), Math.round(box.height)])"""
+BAR_IS_SEEN = """() => {
+    const bar = document.getElementById("selection").getBoundingClientRect();
+    return bar.height > 0 && bar.bottom <= innerHeight;
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_all_sites_of_the_page_are_selected_by_one_checkbox(world: World, state: object, width: int) -> None:
+    page = world.page(storage_state=state, viewport={"width": width, "height": 400}, locale="en")
+    page.goto(world.url())
+    every = page.get_by_label("Select all sites of this page")
+    boxes, bar = page.locator("tbody input"), page.locator("#selection")
+    number = boxes.count()
+    assert number >= 2
+    assert not bar.is_visible()
+    every.focus()
+    page.keyboard.press("Space")
+    assert all(box.is_checked() for box in boxes.all())
+    assert bar.locator("output").inner_text() == f"{number} sites selected"
+    assert page.evaluate(BAR_IS_SEEN)
+    check_page(page, colours=True)
+    boxes.first.uncheck()
+    assert not every.is_checked()
+    assert every.evaluate("box => box.indeterminate")
+    page.get_by_role("button", name="Clear the selection").click()
+    playwright.expect(bar).to_be_hidden()
+    assert not every.is_checked()
+    boxes.last.check()
+    assert bar.locator("output").inner_text() == "1 site selected"
+    page.get_by_role("button", name="Change the selected sites").click()
+    page.wait_for_url("**/bulk?id=*")
+    page.go_back()
+    playwright.expect(bar.locator("output")).to_have_text("1 site selected")
+    page.context.close()
+
+
+def test_sites_are_selected_without_scripts(world: World, state: object) -> None:
+    page = world.page(storage_state=state, viewport={"width": 390, "height": 400}, java_script_enabled=False)
+    page.goto(world.url())
+    assert not page.get_by_label("Select all sites of this page").is_visible()
+    assert not page.locator("#selection").is_visible()
+    page.get_by_label(f"Select {STERNWARTE}").check()
+    page.get_by_role("button", name="Change the selected sites").click()
+    assert page.locator(".chosen b").all_inner_texts() == [STERNWARTE]
+
+
+def test_what_has_the_focus_is_not_below_the_bar(world: World, state: object) -> None:
+    page = world.page(storage_state=state, viewport={"width": 1280, "height": 300}, locale="en")
+    page.goto(world.url())
+    page.locator("tbody input").first.check()
+    page.evaluate("scrollTo(0, 0)")
+    for _ in range(page.locator("tbody :is(a, input)").count() - 1):
+        page.keyboard.press("Tab")
+        assert page.evaluate(FOCUS_IS_SEEN)
+    page.context.close()
+
+
+def test_buttons_and_fields_have_one_height(world: World, state: object) -> None:
+    page = world.page(storage_state=state, viewport={"width": 1280, "height": 800}, locale="en")
+    heights: dict[int, str] = {}
+    for path in paths(world):
+        page.goto(world.url(path))
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        for text, height in page.evaluate(HEIGHTS):
+            heights.setdefault(round(height), f"{path}: {text}")
+    assert list(heights) == [40], heights
+    page.context.close()
+
+
+def test_checkboxes_and_radios_have_one_size(world: World, state: object) -> None:
+    page = world.page(storage_state=state, viewport={"width": 1280, "height": 800}, locale="en")
+    sizes = set()
+    for path in ("/", "/bulk?all=1", "/import", f"/sites/{world.sites.garden.id}/users"):
+        page.goto(world.url(path))
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        sizes |= {tuple(each) for each in page.evaluate(BOXES)}
+    assert sizes - {(0, 0)} == {(18, 18)}
+    page.context.close()
+
+
 def test_several_sites_are_changed_and_the_page_of_the_job_shows_it(world: World, state: object) -> None:
     page = world.page(storage_state=state, viewport={"width": 1280, "height": 800})
     page.goto(world.url())
     for host in (GARDEN, STERNWARTE):
         page.get_by_label(f"Select {host}").check()
     page.get_by_role("button", name="Change the selected sites").click()
-    assert page.locator(".long b").all_inner_texts() == [GARDEN, STERNWARTE]
+    assert page.locator(".chosen b").all_inner_texts() == [GARDEN, STERNWARTE]
     message = page.get_by_label("Message")
     assert not message.is_visible()
     page.get_by_label("Begin maintenance").check()
@@ -345,7 +433,7 @@ def test_several_sites_are_changed_and_the_page_of_the_job_shows_it(world: World
     assert "Back at six" in reader.content()
     page = world.page(storage_state=state, viewport={"width": 390, "height": 800}, java_script_enabled=False)
     page.goto(world.url("/?q=example"))
-    page.get_by_role("button", name="Change all that this list finds").click()
+    page.get_by_role("link", name="Change all that this list finds").click()
     page.get_by_label("Bring them back online").check()
     page.get_by_role("button", name="Do it to").click()
     do_jobs(world.sites)

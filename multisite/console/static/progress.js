@@ -12,7 +12,9 @@ async function refresh() {
       const response = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (!response.ok) return;
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      document.getElementById("progress").replaceWith(page.getElementById("progress"));
+      for (const id of ["progress", "job-badges"]) {
+        document.getElementById(id).replaceWith(page.getElementById(id));
+      }
     } catch {
       // The server is not there for a moment; the next time shows.
     }

@@ -5,13 +5,16 @@
 <ul class="rows">
 % for each in log_ins:
   <li>
-    <span>${each.agent or t("Unknown browser")}<br><small>${t("Last used {when}", when=when(each.seen))}</small></span>
+<% name = browser_name(each.agent) %>\
+    <span><span title="${each.agent}">${name}</span>\
 % if each.id == own:
-    <strong>${t("This browser")}</strong>
-% else:
+ <span class="pill active">${t("This browser")}</span>\
+% endif
+<br><small>${t("Last used {when}", when=when(each.seen))}</small></span>
+% if each.id != own:
     <form method="post" action="${path('end_log_in', id=each.id)}">
       ${parent.csrf()}
-      <button type="submit" class="quiet">${t("End")}<span class="unseen"> ${each.agent}</span></button>
+      <button type="submit" class="quiet">${t("End")}<span class="unseen"> ${name}</span></button>
     </form>
 % endif
   </li>
@@ -27,7 +30,7 @@
   <li>
     <span><b>${each.name}</b><br><small>${t("Added {when}", when=when(each.created, "date"))} · ${t("Last used {when}", when=when(each.used)) if each.used else t("not used yet")}</small></span>
     <details>
-      <summary>${t("Change")}<span class="unseen"> ${each.name}</span></summary>
+      <summary class="button quiet">${t("Change")}<span class="unseen"> ${each.name}</span></summary>
       <form method="post" action="${path('rename_passkey', id=each.id)}" class="filters">
         ${parent.csrf()}
         <p class="field wide"><label for="passkey-${each.id}">${t("Name of the device")}</label>
@@ -52,13 +55,13 @@
   <p class="field"><button type="submit" class="quiet">${t("Add a passkey")}</button></p>
   <p class="fault" role="alert" hidden></p>
 </form>
-${parent.passkey_script()}
 </section>
+${parent.passkey_script()}
 <section class="card" aria-labelledby="new-password">
 <h2 id="new-password">${t("Password")}</h2>
 <form method="post" action="${path('account')}">
   ${parent.csrf()}
   ${parent.new_password()}
-  <p><button type="submit">${t("Change the password, and end all other log-ins")}</button></p>
+  <p class="actions"><button type="submit">${t("Change the password")}</button> <span class="hint">${t("All other log-ins end.")}</span></p>
 </form>
 </section>

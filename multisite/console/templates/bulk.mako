@@ -4,14 +4,14 @@
 % if is_too_long:
 <p class="message">${t("These are more than {number} sites. Limit the list by a search, a status or a theme.", number=maximum)}</p>
 % elif not sites:
-<p class="empty">${t("No site is selected. Tick some in the list of sites.")}</p>
+${parent.empty(t("No site is selected. Tick some in the list of sites."), path("sites"), t("Go to the sites"))}
 % else:
 <form method="post" action="${path('bulk')}" class="bulk">
   ${parent.csrf()}
   <input type="hidden" name="ids" value="${' '.join(str(each.id) for each in sites)}">
   <section class="card" aria-labelledby="which">
-    <h2 id="which">${t("{number} sites", number=len(sites)) if len(sites) != 1 else t("1 site")}</h2>
-    <ul class="plain long" tabindex="0" aria-labelledby="which">
+    <h2 id="which">${counted("sites", len(sites))}</h2>
+    <ul class="plain chosen${' long' if len(sites) > 10 else ''}"${' tabindex="0"' if len(sites) > 10 else '' | n} aria-labelledby="which">
 % for each in sites:
       <li><b>${each.domain}</b> <span>${each.name}</span> ${parent.pill(each.status)}</li>
 % endfor

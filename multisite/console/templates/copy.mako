@@ -32,7 +32,7 @@
 % for each in exports:
   <li><span><b>${when(each.made)}</b><br><small>${each.name} · ${t("{number} kB", number=-(-each.size_bytes // 1000))}</small></span>
 % if may("everything"):
-  <a class="button quiet small" href="${path('export', id=site.id, name=each.name)}">${t("Download")}<span class="unseen"> ${each.name}</span></a>
+  <a class="button quiet" href="${path('export', id=site.id, name=each.name)}">${t("Download")}<span class="unseen"> ${each.name}</span></a>
 % endif
   </li>
 % endfor

@@ -35,9 +35,9 @@
       <input type="hidden" name="host" value="${each.host}">
       <input type="hidden" name="kind" value="redirect">
 % if not each.host.startswith("*"):
-      <button type="submit" class="quiet small" name="action" value="canonical">${t("Make canonical")}<span class="unseen"> ${each.host}</span></button>
+      <button type="submit" class="quiet" name="action" value="canonical">${t("Make canonical")}<span class="unseen"> ${each.host}</span></button>
 % endif
-      <button type="submit" class="quiet small" name="action" value="remove">${t("Remove")}<span class="unseen"> ${each.host}</span></button>
+      <button type="submit" class="quiet" name="action" value="remove">${t("Remove")}<span class="unseen"> ${each.host}</span></button>
     </form>
 % endif
     </td>

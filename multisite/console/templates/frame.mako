@@ -17,7 +17,7 @@
     <ul>
 % for route, text, role, routes in navigation:
 % if may(role):
-      <li><a href="${path(route)}"${' aria-current="page"' if here in routes else '' | n}>${t(text)}</a></li>
+      <li><a href="${path(route)}"${' aria-current="page"' if here in routes else '' | n}>${t(text)}${job_badges() if route == "jobs" else ""}</a></li>
 % endif
 % endfor
     </ul>
@@ -43,6 +43,26 @@ ${next.body()}
 </main>
 </body>
 </html>
+
+<%def name="job_badges()">\
+<span id="job-badges">\
+% if log_in.open_jobs:
+ <span class="badge">${log_in.open_jobs}<span class="unseen"> ${t("waiting or running")}</span></span>\
+% endif
+% if log_in.failed_jobs:
+ <span class="badge bad" title="${t('failed within the last day')}">${log_in.failed_jobs}<span class="unseen"> ${t("failed within the last day")}</span></span>\
+% endif
+</span>\
+</%def>
+
+<%def name="empty(text, href=None, action=None)">
+<div class="card empty">
+  <p>${text}</p>
+% if href:
+  <p><a class="button quiet" href="${href}">${action}</a></p>
+% endif
+</div>
+</%def>
 
 <%def name="csrf()"><input type="hidden" name="csrf_token" value="${csrf_token}"></%def>
 

@@ -4,6 +4,9 @@
 % if keeps:
 <form method="post" action="${path('import')}" enctype="multipart/form-data" class="card form">
   ${parent.csrf()}
+  <p class="field"><label for="archive">${t("Archive")}</label>
+  <input id="archive" name="archive" type="file" accept=".zip,application/zip" required aria-describedby="archive-hint">
+  <span class="hint" id="archive-hint">${t("A file of export-site or of this console, of at most {number} megabytes.", number=megabytes)}</span></p>
   <p class="field"><label for="host">${t("Domain of the new site")}</label>
   <input id="host" name="host" value="${host}" maxlength="460" autocapitalize="none" spellcheck="false" autocomplete="off" aria-describedby="host-hint">
   <span class="hint" id="host-hint">${t("Leave it empty for the domains in the archive.")}</span></p>
@@ -14,9 +17,6 @@
 % else:
   <p class="hint">${t("The templates of the archive are left out: they are code, which the role everything may import.")}</p>
 % endif
-  <p class="field"><label for="archive">${t("Archive")}</label>
-  <input id="archive" name="archive" type="file" accept=".zip,application/zip" required aria-describedby="archive-hint">
-  <span class="hint" id="archive-hint">${t("A file of export-site or of this console, of at most {number} megabytes.", number=megabytes)}</span></p>
   <p><button type="submit">${t("Upload and import")}</button></p>
 </form>
 % else:

@@ -1,5 +1,4 @@
 ## What the list of jobs and the page of a job share.
-<%def name="number_of_sites(number)">${t("1 site") if number == 1 else t("{number} sites", number=number)}</%def>
 <%def name="state(job)">\
 <% failed = job.result["failed"] if job.kind == "bulk" and job.status == "done" and job.result else 0 %>\
 % if failed:
@@ -12,11 +11,11 @@
 % if job.error:
 <span class="fault">${job.error}</span>\
 % elif job.kind == "bulk" and job.result and job.has_ended:
-${number_of_sites(len(job.result["sites"]))}, ${t("{number} failed", number=job.result["failed"])}\
+${counted("sites", len(job.result["sites"]))}, ${t("{number} failed", number=job.result["failed"])}\
 % elif job.result and job.has_ended and "findings" in job.result:
 ${t("Findings: {number}, faults: {faults}", number=job.result["findings"], faults=job.result["faults"])}\
 % elif job.result and job.has_ended and "measured" in job.result:
-${number_of_sites(job.result["measured"])}\
+${counted("sites", job.result["measured"])}\
 % elif job.result and job.has_ended:
 ${job.result.get("archive") or job.result.get("site") or "–"}\
 % elif job.cancel and not job.has_ended:

@@ -15,7 +15,7 @@
   <tr>
     <th scope="row"><a href="${path('job', id=each.id)}"><span class="names"><b>${t(kinds.get(kind_of(each), kind_of(each)))}<span class="unseen">, ${t("job {number}", number=each.id)}</span></b><small>\
 % if subject_of(each) is None and "hosts" in each.arguments:
-${parts.number_of_sites(len(each.arguments["hosts"]))}\
+${counted("sites", len(each.arguments["hosts"]))}\
 % else:
 ${subject_of(each) or "–"}\
 % endif
@@ -28,7 +28,7 @@ ${subject_of(each) or "–"}\
       <form method="post" action="${path('jobs')}" class="inline">
         ${parent.csrf()}
         <input type="hidden" name="job" value="${each.id}">
-        <button type="submit" class="quiet small danger">${t("Cancel")}<span class="unseen"> ${t("job {number}", number=each.id)}</span></button>
+        <button type="submit" class="quiet danger">${t("Cancel")}<span class="unseen"> ${t("job {number}", number=each.id)}</span></button>
       </form>
 % endif
     </td>
@@ -38,7 +38,7 @@ ${subject_of(each) or "–"}\
 </table>
 </div>
 % else:
-<p class="empty">${t("There are no jobs. 'multisite work' does those that are added.")}</p>
+${parent.empty(t("No jobs yet. Long work on sites, such as an export or a copy, is listed here."), path("sites"), t("Go to the sites"))}
 % endif
 </div>
 % if older:

@@ -8,7 +8,7 @@
   <p class="field"><label for="what">${t("Action")}</label><input id="what" name="what" value="${chosen.get('what', '')}" autocapitalize="none" spellcheck="false"></p>
   <p class="field"><label for="since">${t("From")}</label><input id="since" name="since" type="date" value="${chosen.get('since', '')}"></p>
   <p class="field"><label for="until">${t("To")}</label><input id="until" name="until" type="date" value="${chosen.get('until', '')}"></p>
-  <p class="field"><button type="submit" class="quiet">${t("Show")}</button></p>
+  <p class="field"><button type="submit" class="quiet">${t("Filter")}</button></p>
 </form>
 % if entries:
 <div class="card flush">
@@ -44,7 +44,7 @@
 </table>
 </div>
 % elif not error:
-<p class="empty">${t("There are no such entries.")}</p>
+${parent.empty(t("There are no such entries."), path("log") if chosen else None, t("Show all entries"))}
 % endif
 % if older:
 <nav class="pages" aria-label="${t('Pages')}"><a class="button quiet" rel="next" href="${older}">${t("Older")} →</a></nav>

@@ -6,18 +6,18 @@ ${parent.given_link(t("Give them this link to choose a password and set up codes
   <li>
     <span><b>${each.login}</b><br><small>${t(roles[each.role])}${"" if each.has_password else " · " + t("has not chosen a password")}</small></span>
 % if each.login == operator.login:
-    <strong>${t("You")}</strong>
+    <span class="pill active">${t("You")}</span>
 % else:
     <details>
-      <summary>${t("Change")}<span class="unseen"> ${each.login}</span></summary>
+      <summary class="button quiet">${t("Change")}<span class="unseen"> ${each.login}</span></summary>
       <form method="post" action="${path('operators')}">
         ${parent.csrf()}
         <input type="hidden" name="login" value="${each.login}">
         <p class="field"><label for="role-${each.id}">${t("Role")}</label>${role_list(f"role-{each.id}", each.role)}</p>
-        <p class="actions"><button type="submit" name="action" value="role" class="quiet small">${t("Change the role")}</button>
-        <button type="submit" name="action" value="reset" class="quiet small">${t("Remove the password, and make a link for a new one")}</button></p>
+        <p class="actions"><button type="submit" name="action" value="role" class="quiet">${t("Change the role")}</button>
+        <button type="submit" name="action" value="reset" class="quiet">${t("Remove the password, and make a link for a new one")}</button></p>
         <p class="check"><input type="checkbox" id="sure-${each.id}" name="sure" value="1"> <label for="sure-${each.id}">${t("Yes, remove {login}.", login=each.login)}</label></p>
-        <p><button type="submit" name="action" value="remove" class="quiet small danger">${t("Remove")}</button></p>
+        <p><button type="submit" name="action" value="remove" class="quiet danger">${t("Remove")}</button></p>
       </form>
     </details>
 % endif

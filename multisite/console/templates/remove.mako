@@ -5,7 +5,7 @@
 <ul class="plain">
 <% total = sum(plan.rows.values()) %>\
 % if plan.rows:
-  <li><details><summary>${t("1 row") if total == 1 else t("{number} rows", number=total)}</summary>
+  <li><details><summary>${counted("rows", total)}</summary>
   <dl>
 % for table, number in plan.rows.items():
     <dt>${table}</dt><dd>${number}</dd>
@@ -14,7 +14,7 @@
 % else:
   <li>${t("No rows")}</li>
 % endif
-  <li>${t("1 domain") if len(record.domains) == 1 else t("{number} domains", number=len(record.domains))}</li>
+  <li>${counted("domains", len(record.domains))}</li>
 % if plan.folder:
   <li>${t("The folder {folder}, which moves to the trash", folder=plan.folder)}</li>
 % endif

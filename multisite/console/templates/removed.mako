@@ -21,5 +21,5 @@
 % endfor
 </ul>
 % else:
-<p class="empty">${t("No site can be restored.")}</p>
+${parent.empty(t("No site can be restored.") + (" " + t("One that is removed is listed here for {days} days.", days=days) if keeps else ""), path("sites"), t("Go to the sites"))}
 % endif

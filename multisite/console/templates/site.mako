@@ -16,7 +16,7 @@ ${tile(t("Files"), files, t("not measured"))}
 </ul>
 % if spans:
 <section class="card" aria-labelledby="plot">
-  <h2 id="plot">${t("Traffic of the last day")}: ${t("{requests} requests, {errors} errors", requests=requests, errors=errors)}</h2>
+  <h2 id="plot">${t("Traffic of the last day")}: ${counted("requests", requests)}, ${counted("errors", errors)}</h2>
   ${plots.plot(spans, bars, size, label)}
   <p><a href="${path('traffic', id=site.id, _query={'period': 'week'})}">${t("Week and month, and the numbers")}</a></p>
 </section>

@@ -7,9 +7,9 @@
   <div><h1>${site.name}</h1><p class="sub"><a href="${site_url}">${site.domain}</a> ${self.pill(record.status)}</p></div>
 % if here == "site" and is_ready:
   <p class="actions beside">
-    <a class="button quiet small" href="${site_url}">${t("Open the site")}</a>
+    <a class="button quiet" href="${site_url}">${t("Open the site")}</a>
 % if may("run"):
-    <a class="button quiet small" href="${path('state', id=site.id)}">${t("Begin maintenance") if record.status == "active" else t("Bring it back online")}</a>
+    <a class="button quiet" href="${path('state', id=site.id)}">${t("Begin maintenance") if record.status == "active" else t("Bring it back online")}</a>
 % endif
   </p>
 % endif

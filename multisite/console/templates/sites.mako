@@ -6,6 +6,7 @@
 <a class="button" href="${path('add_site')}">${t("Add a site")}</a></p>
 % endif
 </%block>
+<div class="over">
 <ul class="counts" aria-label="${t('By status')}">
   <li><a href="${link(status='')}"${' aria-current="true"' if not status else '' | n}>${t("All")} <b>${count(sum(counts.values()))}</b></a></li>
 % for each in statuses:
@@ -14,6 +15,10 @@
 % endif
 % endfor
 </ul>
+% if page.sites and may("run"):
+<a href="${path('bulk', _query={'all': '1', **filtered})}">${t("Change all that this list finds") if filtered else t("Change all sites")}</a>
+% endif
+</div>
 <form method="get" action="${path('sites')}" class="filters" role="search">
   <input type="hidden" name="status" value="${status}">
   <p class="field wide"><label for="q">${t("Search names and domains")}</label><input id="q" name="q" type="search" value="${search}" autocapitalize="none" spellcheck="false"></p>
@@ -25,19 +30,23 @@
     ${parent.option(each, each, theme)}
 % endfor
   </select></p>
-  <p class="field"><label for="order">${t("Sorted by")}</label>
+  <p class="field"><label for="order">${t("Sort")}</label>
   <select id="order" name="order">
 % for each, text in orders.items():
     ${parent.option(each, t(text), order)}
 % endfor
   </select></p>
-  <p class="field"><button type="submit" class="quiet">${t("Show")}</button></p>
+  <p class="field"><button type="submit" class="quiet">${t("Filter")}</button></p>
 </form>
 % if page.sites:
 <div class="card flush">
-<table class="list">
+<table class="list sites">
   <thead><tr>
-    <th scope="col">${t("Site")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Theme")}</th>
+    <th scope="col">\
+% if may("run"):
+<input type="checkbox" hidden data-select-all aria-label="${t('Select all sites of this page')}">\
+% endif
+${t("Site")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Theme")}</th>
     <th scope="col" class="number">${t("Rows")}</th><th scope="col" class="number">${t("Files")}</th>
     <th scope="col">${t("Last change")}</th>
 % if lines:
@@ -57,15 +66,15 @@
 % endif
 </a></th>
     <td>${parent.pill(each.status)}</td>
-    <td data-label="${t('Theme')}">${each.theme or "–"}</td>
+    <td data-label="${t('Theme')}"${'' if each.theme else ' class="none"' | n}>${each.theme or "–"}</td>
     <td data-label="${t('Rows')}" class="number">${"–" if each.rows is None else count(each.rows)}</td>
     <td data-label="${t('Files')}" class="number">${"–" if each.bytes is None else size(each.bytes)}</td>
     <td class="day" data-label="${t('Last change')}">${"–" if each.changed is None else when(each.changed, "date")}</td>
 % if lines:
 <% line = lines[each.id] %>\
-    <td class="traffic-line" data-label="${t('Requests of the last day')}"><svg viewBox="0 0 96 24" width="96" height="24" aria-hidden="true"><polyline points="${line.points}"/></svg> ${line.requests}\
+    <td class="traffic-line" data-label="${t('Requests of the last day')}"><svg viewBox="0 0 96 24" width="96" height="24" aria-hidden="true"><polyline points="${line.points}"/></svg> <span>${count(line.requests)}</span>\
 % if line.errors:
- <span class="fault">${t("{number} errors", number=line.errors)}</span>\
+ <span class="fault">${counted("errors", line.errors)}</span>\
 % endif
 </td>
 % endif
@@ -74,6 +83,14 @@
   </tbody>
 </table>
 </div>
+% if may("run"):
+<form method="get" action="${path('bulk')}" id="selection" class="bulk-bar" data-one="${t('1 site selected')}" data-many="${t('{number} sites selected', number='{number}')}">
+  <output></output>
+  <button type="submit">${t("Change the selected sites")}</button>
+  <button type="reset" class="quiet" aria-label="${t('Clear the selection')}">${t("Clear")}</button>
+</form>
+<script src="${select_path}" defer></script>
+% endif
 <p class="hint after">\
 % if measured is None:
 ${t("Rows and files have not been measured yet: multisite work does it once an hour, multisite measure-sites at once.")}\
@@ -82,21 +99,14 @@ ${t("Rows, files and last changes were measured at {when}.", when=when(measured)
 % endif
 </p>
 % else:
-<p class="empty">${t("There are no such sites.")}</p>
+% if search or status or theme:
+${parent.empty(t("There are no such sites."), path("sites"), t("Show all sites"))}
+% else:
+${parent.empty(t("There are no sites yet."), path("add_site") if may("run") else None, t("Add a site"))}
+% endif
 % endif
 % if search and not is_inside:
 <p class="hint after">${t("The search finds beginnings of words.")} <a href="${link(inside='1')}">${t("Search inside words too")}</a></p>
-% endif
-% if page.sites and may("run"):
-<form method="get" action="${path('bulk')}" id="selection" class="selection">
-% for name, text in (("q", search), ("inside", "1" if is_inside else ""), ("status", status), ("theme", theme)):
-% if text:
-  <input type="hidden" name="${name}" value="${text}">
-% endif
-% endfor
-  <button type="submit" class="quiet">${t("Change the selected sites")}</button>
-  <button type="submit" class="quiet" name="all" value="1">${t("Change all that this list finds") if search or status or theme else t("Change all sites")}</button>
-</form>
 % endif
 % if page.before or page.after:
 <nav class="pages" aria-label="${t('Pages')}">

@@ -20,12 +20,13 @@ ${without()}
     <span class="blank" aria-hidden="true">${each.label[:1].upper()}</span>
 % endif
     <div>
-      <h2>${each.label} <small>${each.name}</small></h2>
+      <div class="heading"><h2>${each.label} <small>${each.name}</small></h2>\
 % if each.name == site.theme:
-      <p><span class="pill active">${t("In use")}</span></p>
+ <span class="pill active">${t("In use")}</span>\
 % endif
+</div>
 % if each.hidden:
-      <details><summary>${t("Files of the site that hide those of the theme: {number}", number=len(each.hidden))}</summary>
+      <details><summary>${counted("hidden", len(each.hidden))}</summary>
       <ul class="plain">
 % for file in each.hidden[:20]:
         <li><code>${file}</code></li>
@@ -47,10 +48,10 @@ ${without()}
   ${self.csrf()}
   <input type="hidden" name="theme" value="${name}">
 % if can_preview:
-  <button type="submit" name="action" value="preview" class="quiet small">${t("Preview")}<span class="unseen"> ${label}</span></button>
+  <button type="submit" name="action" value="preview" class="quiet">${t("Preview")}<span class="unseen"> ${label}</span></button>
 % endif
 % if not is_used:
-  <button type="submit" name="action" value="theme" class="quiet small">${t("Use it")}<span class="unseen">: ${label}</span></button>
+  <button type="submit" name="action" value="theme" class="quiet">${t("Use it")}<span class="unseen">: ${label}</span></button>
 % endif
 </form>
 % endif
@@ -59,11 +60,12 @@ ${without()}
 <%def name="without()">
   <li class="card theme without${'' if site.theme else ' chosen'}">
     <div>
-      <h2>${t("Without a theme")}</h2>
-      <p class="hint">${t("The site has its own templates and the shared ones.")}</p>
+      <div class="heading"><h2>${t("Without a theme")}</h2>\
 % if not site.theme:
-      <p><span class="pill active">${t("In use")}</span></p>
+ <span class="pill active">${t("In use")}</span>\
 % endif
+</div>
+      <p class="hint">${t("The site has its own templates and the shared ones.")}</p>
       ${buttons("", t("Without a theme"), not site.theme)}
     </div>
   </li>

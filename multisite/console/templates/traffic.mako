@@ -12,7 +12,7 @@
 % endfor
 </ul>
 <section class="card" aria-labelledby="plot">
-  <h2 id="plot">${t("{requests} requests, {errors} errors", requests=requests, errors=failed)}</h2>
+  <h2 id="plot">${counted("requests", requests)}, ${counted("errors", failed)}</h2>
   ${plots.plot(spans, bars, size, label)}
   <details>
     <summary>${t("The same numbers as a table")}</summary>

@@ -11,11 +11,11 @@ ${parent.given_link(t("Give them this link to choose a password. It works once, 
     <form method="post" action="${path('sign_in', id=site.id)}" class="inline">
       ${parent.csrf()}
       <input type="hidden" name="login" value="${login}">
-      <button type="submit" class="quiet small">${t("Sign in as")}<span class="unseen"> </span> ${login}</button>
+      <button type="submit" class="quiet">${t("Sign in as")}<span class="unseen"> </span> ${login}</button>
     </form>
 % endif
     <details>
-      <summary>${t("Change")}<span class="unseen"> ${login}</span></summary>
+      <summary class="button quiet">${t("Change")}<span class="unseen"> ${login}</span></summary>
       <form method="post" action="${path('users', id=site.id)}">
         ${parent.csrf()}
         <input type="hidden" name="login" value="${login}">
@@ -25,10 +25,10 @@ ${parent.given_link(t("Give them this link to choose a password. It works once, 
           ${parent.option(each, t(roles[each]), role)}
 % endfor
         </select></p>
-        <p class="actions"><button type="submit" name="action" value="set-role" class="quiet small">${t("Change the role")}</button>
-        <button type="submit" name="action" value="reset-password" class="quiet small">${t("Remove the password, and make a link for a new one")}</button></p>
+        <p class="actions"><button type="submit" name="action" value="set-role" class="quiet">${t("Change the role")}</button>
+        <button type="submit" name="action" value="reset-password" class="quiet">${t("Remove the password, and make a link for a new one")}</button></p>
         <p class="check"><input type="checkbox" id="sure-${id}" name="sure" value="1"> <label for="sure-${id}">${t("Yes, remove {login}. Their texts stay.", login=login)}</label></p>
-        <p><button type="submit" name="action" value="remove-user" class="quiet small danger">${t("Remove")}</button></p>
+        <p><button type="submit" name="action" value="remove-user" class="quiet danger">${t("Remove")}</button></p>
       </form>
     </details>
     </div>
