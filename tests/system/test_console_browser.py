@@ -466,7 +466,7 @@ def test_a_site_is_copied_exported_and_imported_without_scripts(world: World, st
     assert do_jobs(world.sites) == [("import-site", "done")]
     page.get_by_role("link", name="Refresh").click()
     playwright.expect(page.locator("dd").first).to_have_text("imported.example")
-    page.goto(world.url("/?q=ed.example"))
+    page.goto(world.url("/?q=ed.example&inside=1"))
     assert page.locator("tbody th small").all_inner_texts() == ["copied.example", "imported.example"]
 
 
