@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -50,6 +50,7 @@ def add_preview(
     HOST is any domain of the site. KEY is a setting that the application or the theme declares, or locale or timezone.
     """
     from multisite.content import layout_links
+    from multisite.sites import operator_log
     from multisite.sites.themes import hidden_files
 
     texts = assigned_texts(assignments)
@@ -59,7 +60,7 @@ def add_preview(
         )
         address = ini.address(site) if url is None else checked_url(engine, site, url)
         token = layout_links.make_link(session, site, None, changes)
-        _record(session, "add-preview", after={"changes": str(changes)})
+        operator_log.record(session.connection(), "add-preview", site, after={"changes": str(changes)})
         session.commit()
         hidden = hidden_files(ini.settings, layout_links.changed_site(site, changes, site.path))
     link = address.rstrip("/") + layout_links.LINK_PATH.replace("{token}", token) + "/"
@@ -111,10 +112,9 @@ def remove_preview(ini_uri: str, host: str, link_id: int, as_json: bool) -> None
     from multisite.content import layout_links
 
     with _site_session(ini_uri, host) as (_ini, _engine, _declared, session, site):
-        if not layout_links.withdraw_link(session, link_id):
+        if not layout_links.remove_link(session, site, link_id):
             command = program.command(f"list-previews {host}")
             raise click.ClickException(f"{site} has no link {link_id}; list all: {command}")
-        _record(session, "remove-preview", before={"link": link_id})
         session.commit()
     if as_json:
         print_json({"id": link_id})
@@ -133,12 +133,6 @@ def _site_session(ini_uri: str, host: str) -> Iterator[tuple[Ini, Engine, Settin
         with Session(engine, info={"site": site}) as session:
             yield ini, engine, declared, session, site
         engine.dispose()
-
-
-def _record(session: Session, what: str, **values: Any) -> None:
-    from multisite.sites import operator_log
-
-    operator_log.record(session.connection(), what, session.info["site"], **values)
 
 
 def _when(link: ListedLink) -> datetime:

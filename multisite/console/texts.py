@@ -88,6 +88,7 @@ DONE = {
     "job": N_("The job is added."),
     "cancelled": N_("The job is cancelled."),
     "passkey": N_("The passkey is added."),
+    "link_withdrawn": N_("The link is withdrawn."),
     "password": N_("The password is changed, and all other log-ins have ended."),
 }
 """What has been done, by the value of the query parameter `done`."""

@@ -19,13 +19,13 @@ from multisite.private_pages import field
 from multisite.sites.theme_list import find_picture, offered_themes
 from multisite.sites.themes import check_theme
 from multisite.sites.updates import set_theme
-from multisite.web.theme_preview import THEME_PREVIEW, ThemePreview
+from multisite.web.theme_preview import THEME_PREVIEW, PreviewLink, ThemePreview
 
 __all__ = ["includeme"]
 
 
 def theme(request: Request) -> Any:
-    """The themes; a POST sets one, or makes a link to a preview."""
+    """The themes, and the links to previews; a POST sets a theme, or makes or withdraws a link."""
     record, console, error, link, shown = find_record(request), request.console, None, None, None
     preview: ThemePreview | None = console.registry.get(THEME_PREVIEW)
     if request.method == "POST":
@@ -35,6 +35,9 @@ def theme(request: Request) -> Any:
                 if preview is None:
                     raise HTTPNotFound
                 link, shown = _link(request, record.site, wanted, preview), wanted
+            elif field(request, "action") == "withdraw":
+                _withdraw(request, record.site, preview)
+                return done(request, "link_withdrawn", "theme", id=record.site.id)
             else:
                 set_theme(console.engine, record.site.domain, wanted, settings=console.settings)
                 console.directory.refresh_soon()
@@ -49,6 +52,7 @@ def theme(request: Request) -> Any:
         link=None if link is None else site_url(request, record).rstrip("/") + link,
         shown=shown,
         can_preview=preview is not None,
+        links=_links(request, record.site, preview),
         error=error,
     )
 
@@ -60,6 +64,25 @@ def _link(request: Request, site: Site, wanted: str | None, preview: ThemePrevie
         check_theme(console.settings, wanted)
     with site_session(request, site, preview.model) as session:
         return preview.make_link(session, session.info["site"], wanted, console.settings, console.declared)
+
+
+def _links(request: Request, site: Site, preview: ThemePreview | None) -> list[PreviewLink]:
+    """Return the links to previews of the site that work."""
+    if preview is None or preview.list_links is None:
+        return []
+    with site_session(request, site, preview.model) as session:
+        return list(preview.list_links(session))
+
+
+def _withdraw(request: Request, site: Site, preview: ThemePreview | None) -> None:
+    """End the link whose number the request has. Raises `HTTPNotFound` if the site has no such link."""
+    text = field(request, "link")
+    is_number = text.isascii() and text.isdigit() and len(text) < 19
+    if preview is None or preview.withdraw_link is None or not is_number:
+        raise HTTPNotFound
+    with site_session(request, site, preview.model) as session:
+        if not preview.withdraw_link(session, session.info["site"], int(text)):
+            raise HTTPNotFound
 
 
 def picture(request: Request) -> Response:

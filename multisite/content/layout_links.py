@@ -32,6 +32,7 @@ from multisite.sites.operator_log import record
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
 from multisite.sites.settings.values import check_settings_with_theme
 from multisite.sites.themes import check_theme
+from multisite.web.theme_preview import PreviewLink
 
 __all__ = [
     "LINK_DAYS",
@@ -46,6 +47,8 @@ __all__ = [
     "list_links",
     "make_link",
     "make_theme_link",
+    "remove_link",
+    "shown_links",
     "withdraw_link",
 ]
 
@@ -190,6 +193,19 @@ def list_links(session: Session) -> Sequence[ListedLink]:
         .order_by(LayoutLink.id.desc())
     )
     return [ListedLink(*row[:3], _parse(row[3])) for row in session.execute(statement)]
+
+
+def shown_links(session: Session) -> Sequence[PreviewLink]:
+    """Return what `list_links` returns, as `config.set_theme_preview` expects it."""
+    return [PreviewLink(each.id, each.expires, each.login, str(each.changes)) for each in list_links(session)]
+
+
+def remove_link(session: Session, site: Site, link_id: int) -> bool:
+    """End a link of the session's site, as `withdraw_link` does, and record that in the operator log."""
+    is_there = withdraw_link(session, link_id)
+    if is_there:
+        record(session.connection(), "remove-preview", site, before={"preview": link_id})
+    return is_there
 
 
 def withdraw_link(session: Session, link_id: int) -> bool:

@@ -83,6 +83,10 @@ CASES = {
         [(f"{SITE}/theme", {"action": "theme", "theme": ""})], ["set-theme", GARDEN, "--none"],
         [["set-theme", GARDEN, "harbour"]],
     ),
+    "withdraw a preview": Case(
+        [(f"{SITE}/theme", {"action": "withdraw", "link": "1"})], ["remove-preview", GARDEN, "1"],
+        [["add-preview", GARDEN, "--theme=harbour"]],
+    ),
     "add a domain": Case(
         [(f"{SITE}/domains", {"action": "add", "host": "www.garden.example", "kind": "alias"})],
         ["add-domain", GARDEN, "www.garden.example"],

@@ -100,6 +100,36 @@ def test_a_preview_shows_the_site_in_the_theme_and_changes_nothing_for_visitors(
     assert "there is no theme" in refused.text
 
 
+def test_a_link_to_a_preview_is_listed_and_withdrawn(sites: ContentSites, rita: TestApp) -> None:
+    fields = {"csrf_token": form_token(rita), "action": "preview", "theme": "plain"}
+    path = urlsplit(rita.post(page_of(sites), fields).html.select_one(".link-once a")["href"]).path
+    page = rita.get(page_of(sites))
+    rows = page.html.select(".rows li")
+    assert "theme=plain" in rows[0].text
+    assert "by an operator" in rows[0].text
+    assert path.split("/")[3] not in page.text
+    forms = [form for form in page.forms.values() if "link" in form.fields]
+    assert len(forms) == len(rows)
+    number = forms[0]["link"].value
+    # Not by the page of another site, nor by those who only look, nor a link that is none.
+    withdraw = {"csrf_token": form_token(rita), "action": "withdraw", "link": number}
+    rita.post(f"/sites/{sites.garden.id}/theme", withdraw, status=404)
+    onlooker = log_in_to_console(sites, "otto", "look")
+    assert onlooker.get(page_of(sites)).html.select(".rows form") == []
+    onlooker.post(page_of(sites), {**withdraw, "csrf_token": form_token(onlooker)}, status=403)
+    for wrong in ("", "x", "0", "9" * 18, "9" * 30):
+        rita.post(page_of(sites), {**withdraw, "link": wrong}, status=404)
+    visitor = browser_of(sites, SPARE)
+    visitor.get(path, status=200)
+    withdrawn = forms[0].submit("action", status=303).follow()
+    assert "The link is withdrawn." in withdrawn.text
+    assert len(withdrawn.html.select(".rows li")) == len(rows) - 1
+    visitor.get(path, status=404)
+    newest = next(list_log(sites.engine, LogSelection(who="rita")))
+    assert (newest.what, newest.site, newest.before) == ("remove-preview", SPARE, {"preview": int(number)})
+    rita.post(page_of(sites), withdraw, status=404)
+
+
 def test_the_theme_is_set_with_a_warning_about_what_hides_it(sites: ContentSites, rita: TestApp) -> None:
     settings = parse_settings(sites.settings)
     own = settings.sites_dir / SPARE / "layout.mako"
@@ -130,4 +160,5 @@ def test_an_application_without_previews_has_no_button(
     assert page.html.select("button[value=theme]") != []
     fields = {"csrf_token": form_token(rita), "action": "preview", "theme": "harbour"}
     rita.post(page_of(sites), fields, status=404)
+    rita.post(page_of(sites), {**fields, "action": "withdraw", "link": "1"}, status=404)
     assert CONSOLE not in page.html.select_one(".theme").text

@@ -41,6 +41,25 @@ ${without()}
 ${without()}
 % endif
 </ul>
+% if links:
+<section class="card" aria-labelledby="links">
+<h2 id="links">${t("Links to previews")}</h2>
+<ul class="rows">
+% for each in links:
+  <li>
+    <span>${each.changes or t("No changes")}<br><small>${t("Until {when}, by {who}", when=when(each.expires), who=each.login or t("an operator"))}</small></span>
+% if may("run"):
+    <form method="post" action="${path('theme', id=site.id)}">
+      ${parent.csrf()}
+      <input type="hidden" name="link" value="${each.id}">
+      <button type="submit" name="action" value="withdraw" class="quiet">${t("Withdraw the link")}<span class="unseen">: ${each.changes}</span></button>
+    </form>
+% endif
+  </li>
+% endfor
+</ul>
+</section>
+% endif
 
 <%def name="buttons(name, label, is_used)">
 % if may_change and (can_preview or not is_used):

@@ -28,6 +28,8 @@ from multisite.content.layout_links import (
     list_links,
     make_link,
     make_theme_link,
+    remove_link,
+    shown_links,
     withdraw_link,
 )
 from multisite.core.keys import DIRECTORY, SHIFTED_PATH
@@ -127,7 +129,7 @@ def _variables(request: Request, link: str | None = None) -> dict[str, Any]:
 
 def includeme(config: Configurator) -> None:
     """Add the pages."""
-    config.set_theme_preview(make_theme_link, model=LayoutLink)
+    config.set_theme_preview(make_theme_link, model=LayoutLink, list_links=shown_links, withdraw_link=remove_link)
     add_page(config, "layout_links", "/edit/settings/links", links, "layout_links", role="owner")
     config.add_route("layout_preview", LINK_PATH.replace("{token}", r"{token:[\w-]{30}[^/]*}") + "{path:(?:/.*)?}")
     config.add_view(
