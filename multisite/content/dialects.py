@@ -51,6 +51,8 @@ _TIGHT_HEADING = re.compile(r"^(#{1,6})(?=[^#\s])", re.MULTILINE)
 _HEADING_END = re.compile(r"^(#{1,6}[^\n]*?[^#\\\n])#+[ \t]*$", re.MULTILINE)
 
 
+_DEFINITION = re.compile(r"^[ ]{0,3}\[([^\[\]\n]{1,200})\]:", re.MULTILINE)
+_SPACED_REFERENCE = re.compile(r"(?<=\])[ ](?=\[([^\[\]\n]{1,200})\](?![:(\[]))")
 _ADDRESS = re.compile("://")
 _INLINE = "a|abbr|b|big|br|cite|code|del|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|tt|u|var"
 _INLINE_ELEMENT = re.compile(rf"</?(?:{_INLINE})(?=[\s/>])", re.IGNORECASE)
@@ -84,10 +86,31 @@ def prepare(source: str, dialect: Dialect) -> str:
         source = _HTML_PARAGRAPH.sub(r"\1", source)
     if dialect == "kramdown":
         source = prepare_kramdown(source)
+    if dialect != "goldmark" and "]:" in source:
+        source = _join_references(source)
     if dialect == "python-markdown" and "#" in source:
         source = _sub_outside_code(_TIGHT_HEADING, r"\1 ", source)
         source = _sub_outside_code(_HEADING_END, r"\1", source)
     return source
+
+
+def _join_references(source: str) -> str:
+    """Remove the space between a text and the name of its link, `[text] [name]`, which CommonMark does not allow."""
+    if not _SPACED_REFERENCE.search(source):
+        return source
+    names = {found[1].lower() for found in _DEFINITION.finditer(source)}
+    code = find_code(source)
+    lines, position = source.split("\n"), 0
+
+    def join(found: re.Match[str]) -> str:
+        is_link = found[1].lower() in names and not is_in(position + found.start(), code)
+        return "" if is_link else found[0]
+
+    for number, line in enumerate(lines):
+        if "] [" in line and not line.startswith(("    ", "\t")):
+            lines[number] = _SPACED_REFERENCE.sub(join, line)
+        position += len(line) + 1
+    return "\n".join(lines)
 
 
 def _sub_outside_code(pattern: re.Pattern[str], replacement: str, source: str) -> str:

@@ -30,16 +30,18 @@ from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.links import FileRefused, OldAddress
 from multisite.content.local_files import LibraryOf, LocalFiles, MediaImport
 from multisite.content.markdown import NestingTooDeep, Rendered, render
-from multisite.content.metadata import Notation, has_front_matter
+from multisite.content.metadata import Notation
 from multisite.content.old_addresses import OldAddresses
 from multisite.content.old_configuration import find_old_site
 from multisite.content.old_domain import OldDomain
 from multisite.content.old_site import OldSite, seen_from
 from multisite.content.page_paths import is_page_slug
+from multisite.content.pelican_addresses import UNKNOWN_ADDRESS
 from multisite.content.pruning import Pruning
 from multisite.content.report import BadPath, Counts, ImportReport, Loss, Note
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.content.slugs import SlugPattern
+from multisite.content.source_files import read_source
 from multisite.content.source_links import replace_addresses
 from multisite.content.unchanged import FILES_AT_A_TIME, Unchanged
 from multisite.content.upsert import BATCH_SIZE, Prepared, SavedArticle, save_articles
@@ -111,13 +113,8 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
     local_files = LocalFiles(files_and_folders, found.base if found else "")
     with closing(Session(engine, info={"site": site})) as session:
         media = MediaImport(session, site, local_files, library_of, commit=not (strict or dry_run), dry_run=dry_run)
-        options = (
-            site.locale,
-            site.timezone,
-            address_pattern,
-            old_site,
-            [path.absolute() for path in files_and_folders],
-        )
+        absolute = [path.absolute() for path in files_and_folders]
+        options = (site.locale, site.timezone, address_pattern, old_site, absolute)
         commit = not (strict or dry_run)
         unchanged = Unchanged(session, options, commit=commit, enabled=not force)
         reader = _Reader(site, report, SlugPattern(address_pattern), old_site, media, local_files, unchanged, pruning)
@@ -178,8 +175,7 @@ class _Reader:
     unchanged: Unchanged
     pruning: Pruning
     named: frozenset[Path] = frozenset()
-    """The files that are to be imported by name, whatever their folder."""
-
+    """The files that are to be imported by name."""
     depends: bool = False
     """Whether the file that is rendered may refer to other files."""
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
@@ -193,7 +189,7 @@ class _Reader:
         self.depends = False
         source = printable(path.absolute())
         try:
-            text = self._text(path, base)
+            text = read_source(path, base, self.old_site, is_named=path in self.named)
             digest = self.unchanged.digest(text, self.defaults.of(path.absolute()))
             if self._is_unchanged(source, digest, path):
                 return None
@@ -205,31 +201,21 @@ class _Reader:
             self.report.bad.append(BadPath(printable(path), str(error)))
         else:
             notes = [Note(printable(path), None, "front matter", text) for text in article.notes]
+            addresses = self._old_addresses(article, path, base)
+            if not (addresses or article.draft) and self.old_site.tool == "pelican":
+                notes.append(Note(printable(path), None, "redirect", UNKNOWN_ADDRESS))
             picture = self._picture(article, path, notes)
             notes += [
                 Note(printable(path), article.line + loss.line, loss.kind, loss.text, lost=loss.lost)
                 for loss in sorted((*losses, *rendered.losses), key=lambda loss: loss.line)
             ]
             self.report.notes += notes
-            addresses = self._old_addresses(article, path, base)
             if rendered.addresses:
                 article = replace(article, body=replace_addresses(article.body, rendered.addresses))
             if self.depends or notes or addresses or len(source) > SOURCE_LENGTH:
                 digest = None
             return Prepared(article, rendered, source, addresses=addresses, digest=digest, day=day, picture=picture)
         return None
-
-    def _text(self, path: Path, base: Path) -> str:
-        if base.stem == "_index":
-            raise NotAnEntry("a section page of Hugo, which is not an entry")
-        if not self.old_site.tool or path in self.named:
-            return read_text(path)
-        if (reason := self.old_site.reason_to_skip(path.absolute())) is not None:
-            raise NotAnEntry(reason)
-        text = read_text(path)
-        if self.old_site.tool == "jekyll" and not has_front_matter(text) and not {"_posts", "_drafts"} & {*path.parts}:
-            raise NotAnEntry("without front matter, so that Jekyll does not render it")
-        return text
 
     def _is_unchanged(self, source: str, digest: str | None, path: Path) -> bool:
         """Return whether an import need not read the file, and count it then."""

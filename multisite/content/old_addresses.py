@@ -26,6 +26,7 @@ class OldAddresses:
     report: ImportReport
     entries: int = 0
     rules: dict[str, Rule] = field(default_factory=dict)
+    _authors: set[str] = field(default_factory=set)
     _lists: dict[str, str] = field(default_factory=dict)
 
     def add(self, article: Prepared, slug: str) -> None:
@@ -33,8 +34,10 @@ class OldAddresses:
         if article.article.draft:
             return
         self.entries += 1
-        for address, name in self.old_site.tag_addresses(article.article):
+        for address, name in self.old_site.list_addresses(article.article):
             self._lists.setdefault(address, f"/tags/{quote(slugify(name), safe='')}")
+        if (list_of_author := self.old_site.author_address(article.article.author)) is not None:
+            self._authors.add(list_of_author)
         target = address_of(slug)
         for address in article.addresses:
             rule = self._rule(address, target, article.source)
@@ -49,7 +52,9 @@ class OldAddresses:
         yield from self.rules.values()
         if not self.rules:
             return
-        for old, new in chain(self.old_site.common_addresses(self.entries), self._lists.items()):
+        # The list of the only author is that of all entries. There are no lists of one of several authors.
+        authors = [(address, "/") for address in self._authors] if len(self._authors) == 1 else []
+        for old, new in chain(self.old_site.common_addresses(self.entries), self._lists.items(), authors):
             rule = self._rule(old, new, printable(self.old_site.root))
             if rule is not None and rule.path not in self.rules:
                 yield rule

@@ -83,12 +83,19 @@ def _read(file: Path) -> dict[str, Any]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InvalidArticle("it is not Python") from None
     return {
-        target.id.lower(): node.value.value
+        target.id.lower(): ast.literal_eval(node.value)
         for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.Assign) and _is_literal(node.value)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+
+
+def _is_literal(node: ast.AST) -> bool:
+    """Return whether the value of an expression is written out in it: a constant, or a list or tuple of such values."""
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return all(map(_is_literal, node.elts))
+    return isinstance(node, ast.Constant)
 
 
 def _base(config: Mapping[str, Any]) -> str:

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from multisite.content.article import Article
-from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_braces, expand_colons, plain_slug
+from multisite.content.pelican_addresses import article_address, author_address, list_addresses
+from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_colons, plain_slug
 from multisite.core.site import Site
 
 __all__ = ["OldSite", "Tool", "bare_host", "seen_from"]
@@ -162,15 +163,15 @@ class OldSite:
         if self.tool == "pelican":
             yield f"{self.base}/archives.html", "/archive"
 
-    def tag_addresses(self, article: Article) -> Iterator[tuple[str, str]]:
-        """Yield the addresses of the tags and categories of an article, each with the name, as Pelican makes them."""
-        for kind, names in (("tag", article.tags), ("category", article.categories)) if self.tool == "pelican" else ():
-            pattern = self.config.get(f"{kind}_save_as") or self.config.get(f"{kind}_url")
-            pattern = pattern if isinstance(pattern, str) else f"{kind}/{{slug}}.html"
-            for name in names:
-                address = expand_braces(pattern, {"slug": plain_slug(name, ascii_only=True)}, None)
-                if address is not None:
-                    yield self.base + address, name
+    def list_addresses(self, article: Article) -> Iterator[tuple[str, str]]:
+        """Yield the addresses of the lists that an article was in, each with the name of the tag or category."""
+        for address, name in list_addresses(article, self.config) if self.tool == "pelican" else ():
+            yield self.base + address, name
+
+    def author_address(self, author: str | None) -> str | None:
+        """Return the address of the list of an author's articles; None if there was none."""
+        address = author_address(author, self.config) if self.tool == "pelican" and author else None
+        return None if address is None else self.base + address
 
     def _jekyll(self, article: Article, path: PurePath, when: datetime | None) -> str | None:
         pattern = article.address or str(self.config.get("permalink") or "date")
@@ -245,25 +246,10 @@ class OldSite:
         return found if isinstance(found, str) else None
 
     def _pelican(self, article: Article, path: PurePath, when: datetime | None) -> str | None:
-        kind = "page" if "pages" in path.parts else "article"
-        pattern = article.address or self.config.get(f"{kind}_save_as") or self.config.get(f"{kind}_url")
-        default = "pages/{slug}" if kind == "page" else "{slug}"
-        if not isinstance(pattern, str):
-            pattern = f"{default}.html"
-        if not article.address and article.language not in (None, self.config.get("default_lang", "en")):
-            pattern = self.config.get(f"{kind}_lang_save_as") or self.config.get(f"{kind}_lang_url")
-            pattern = pattern if isinstance(pattern, str) else f"{default}-{{lang}}.html"
         folder_name = self.config.get("path")
         relative = self._below(path, self.root / (folder_name if isinstance(folder_name, str) else "content"))
         folder = relative.parts[0] if relative is not None and len(relative.parts) > 1 else "misc"
-        source = path.stem if self.config.get("slugify_source") == "basename" else article.title
-        values = {
-            "slug": article.written_slug or plain_slug(source, ascii_only=True),
-            "category": plain_slug(next(iter(article.categories), folder), ascii_only=True),
-            "author": plain_slug(article.author or "", ascii_only=True),
-            "lang": article.language or "",
-        }
-        return expand_braces(pattern, values, when)
+        return article_address(article, self.config, path, folder, when)
 
     @staticmethod
     def _below(path: PurePath, folder: Path) -> PurePath | None:

@@ -1,4 +1,4 @@
-"""Replace Liquid tags (Jekyll) and Hugo shortcodes by equivalent Markdown and HTML.
+"""Replace Liquid tags (Jekyll) and the shortcodes of Hugo and Zola by equivalent Markdown and HTML.
 
 Known ones are replaced, outside of code blocks; unknown ones stay as written and are reported.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from pathlib import PurePosixPath
 
 from multisite.content.code_spans import find_code, is_in
 from multisite.content.embeds import youtube_html
 from multisite.content.links import Resolve
+from multisite.content.shortcode_blocks import block_edges
 
 __all__ = ["expand_shortcodes", "parse_arguments"]
 
@@ -27,7 +29,11 @@ _TAG = re.compile(
 _WORD = re.compile(r"""([\w-]+)\s*=\s*("[^"]*"|'[^']*'|`[^`]*`|[^\s"'`]+)|("[^"]*"|'[^']*'|`[^`]*`|[^\s"'`=]+)""")
 _FILTERED = re.compile(r"""["']([^"']*)["']\s*\|\s*(relative_url|absolute_url|prepend:.*)$""")
 _EMPTY = re.compile(r"site\.(?:baseurl|url|github\.url)(?:\s*\|\s*(?:pre|ap)pend:\s*site\.(?:base)?url)?")
-_SWALLOWED = frozenset({"codeblock", "comment", "highlight", "raw"})
+_CALL = re.compile(r"([a-z_]\w*)\((.*)\)", re.DOTALL)
+"""A shortcode of Zola: `youtube(id="…")`."""
+
+_SWALLOWED = frozenset({"codeblock", "comment", "highlight", "mermaid", "raw"})
+_QUOTES = "\"'`"
 _LANGUAGE = re.compile(r"(?:.*\blang:|[\"' ]*)([\w+#.-]+)")
 _YOUTUBE_URL = re.compile(
     r"https?://(?:www\.|m\.)?(?:youtu\.be/|youtube\.com/(?:watch\?v=|embed/|shorts/))([\w-]{6,20})"
@@ -40,8 +46,11 @@ _SERVICES = {
 }
 """Links to embedded content, by the name of its shortcode."""
 
-_INCLUDED_PICTURES = ("src", "image_path", "url", "path", "image", "file")
-"""The names that includes of themes have for the address of a picture."""
+_SOURCES = ("src", "image_path", "url", "path", "image", "file")
+"""The names that shortcodes and includes of themes have for the address of a picture or video."""
+
+_PICTURE = re.compile(r"[^\s?#]+\.(?:avif|gif|jpe?g|png|svg|webp)(?:[?#]\S*)?", re.IGNORECASE)
+_VIDEO = re.compile(r"[^\s?#]+\.(?:m4v|mov|mp4|ogv|webm)(?:[?#]\S*)?", re.IGNORECASE)
 
 
 def expand_shortcodes(text: str, resolve: Resolve, report: Report) -> str:
@@ -56,6 +65,8 @@ def _expand(text: str, resolve: Resolve, report: Report) -> Iterator[str]:
     position, line, line_start = 0, 0, 0
     code = find_code(text)
     unclosed: set[str] = set()
+    ends: dict[int, str] = {}
+    """What replaces the closing tags of the blocks so far, by their positions."""
     for tag in _TAG.finditer(text):
         if tag.start() < position:
             continue
@@ -76,7 +87,13 @@ def _expand(text: str, resolve: Resolve, report: Report) -> Iterator[str]:
             yield _block(name, arguments, text[tag.end() : closing.start()], before)
             position = closing.end()
             continue
-        replaced = _replacement(tag, name, arguments, resolve)
+        replaced = ends.pop(tag.start(), None)
+        if replaced is None:
+            find_closing = partial(_closing, text, tag, name, unclosed)
+            replaced, closed = _opening(tag, name, arguments, find_closing)
+            ends |= closed
+        if replaced is None:
+            replaced = _replacement(tag, name, arguments, resolve)
         if replaced is None:
             report(line, "raw text", tag[0])
         yield tag[0] if replaced is None else replaced
@@ -84,9 +101,12 @@ def _expand(text: str, resolve: Resolve, report: Report) -> Iterator[str]:
 
 
 def _name_and_arguments(tag: re.Match[str]) -> tuple[str, str]:
+    text = tag["liquid"] or tag["hugo"] or tag["output"]
+    if tag["hugo"] is None and (call := _CALL.fullmatch(text)) is not None:
+        return call[1], call[2]
     if tag["output"] is not None:
-        return "", tag["output"]
-    name, *arguments = (tag["liquid"] or tag["hugo"]).split(maxsplit=1)
+        return "", text
+    name, *arguments = text.split(maxsplit=1)
     return name.lower(), arguments[0] if arguments else ""
 
 
@@ -101,11 +121,31 @@ def _closing(text: str, tag: re.Match[str], name: str, unclosed: set[str]) -> re
     """Return the tag that closes a block; an unsuccessful search is not repeated for the same name."""
     if name in unclosed:
         return None
-    pattern = rf"\{{%-?\s*end{name}\s*-?%\}}" if tag["liquid"] else rf"\{{\{{[<%]\s*/\s*{name}\s*[>%]\}}\}}"
+    ending = "end" if _is_block_of_zola(tag) else f"end{name}"
+    pattern = rf"\{{%-?\s*{ending}\s*-?%\}}" if tag["liquid"] else rf"\{{\{{[<%]\s*/\s*{name}\s*[>%]\}}\}}"
     closing = re.compile(pattern).search(text, tag.end())
     if closing is None:
         unclosed.add(name)
     return closing
+
+
+def _is_block_of_zola(tag: re.Match[str]) -> bool:
+    return tag["liquid"] is not None and _CALL.fullmatch(tag["liquid"]) is not None
+
+
+def _opening(
+    tag: re.Match[str], name: str, arguments: str, find_closing: Callable[[], re.Match[str] | None]
+) -> tuple[str | None, dict[int, str]]:
+    """Return what replaces the opening tag of a block, None if it is not one, and its closing tag, by position."""
+    words, named = parse_arguments(arguments)
+    edges = block_edges(name, words, named)
+    if edges is None and _is_block_of_zola(tag) and (picture := _media(words, named)) is not None:
+        closing = find_closing()  # Between them is the caption.
+        return picture, {} if closing is None else {closing.start(): ""}
+    closing = None if edges is None else find_closing()
+    if edges is None or closing is None:
+        return None, {}
+    return f"{edges[0]}\n\n", {closing.start(): f"\n\n{edges[1]}"}
 
 
 def _block(name: str, arguments: str, content: str, before: str) -> str:
@@ -114,6 +154,8 @@ def _block(name: str, arguments: str, content: str, before: str) -> str:
         return ""
     if name == "raw":
         return content
+    if name == "mermaid":
+        arguments = "lang:mermaid"
     language = _LANGUAGE.match(arguments) if name == "highlight" or "lang:" in arguments else None
     content = content.strip("\n")
     longest = max((len(run) for run in re.findall("`+", content)), default=0)
@@ -123,7 +165,7 @@ def _block(name: str, arguments: str, content: str, before: str) -> str:
 
 
 def _replacement(tag: re.Match[str], name: str, arguments: str, resolve: Resolve) -> str | None:
-    if tag["output"] is not None:
+    if not name:
         return _output(arguments)
     words, named = parse_arguments(arguments)
     first = words[0] if words else named.get("id", "")
@@ -133,9 +175,9 @@ def _replacement(tag: re.Match[str], name: str, arguments: str, resolve: Resolve
         return ""
     if name == "figure" and named.get("src"):
         return _figure(named)
-    if name == "img":
+    if name == "img" and words:
         return _octopress_image(words)
-    return _include(first, named) if name == "include" else _embed(name, words, first)
+    return _include(first, named) if name == "include" else _media(words, named) or _embed(name, words, first)
 
 
 def _embed(name: str, words: list[str], first: str) -> str | None:
@@ -156,12 +198,22 @@ def _embed(name: str, words: list[str], first: str) -> str | None:
 def _include(file: str, named: dict[str, str]) -> str | None:
     """Return what an include of common themes shows: a picture with `src` or the like, or a video; None if unknown."""
     name = PurePosixPath(file).stem.lower()
-    source = next((named[each] for each in _INCLUDED_PICTURES if named.get(each)), None)
+    source = next((named[each] for each in _SOURCES if named.get(each)), None)
     if name in ("figure", "image", "img", "picture") and source is not None:
         return _figure(named | {"src": source})
     video = next((named[each] for each in ("id", "video_id", "youtubeid") if named.get(each)), "")
     provider = "youtube" if "youtube" in name else "vimeo" if "vimeo" in name else named.get("provider", "")
     return _embed(provider, [], video) if video and provider in ("vimeo", "youtube") else None
+
+
+def _media(words: list[str], named: dict[str, str]) -> str | None:
+    """Return the picture or the video whose file a shortcode of a theme names, None if it names none."""
+    source = next((named[each] for each in _SOURCES if named.get(each)), words[0] if words else "")
+    if _PICTURE.fullmatch(source):
+        return _figure({"caption": " ".join(words[1:2])} | named | {"src": source})
+    if _VIDEO.fullmatch(source):
+        return f'<video src="{escape(source)}" controls></video>'
+    return None
 
 
 def _octopress_image(words: list[str]) -> str | None:
@@ -184,7 +236,7 @@ def _output(expression: str) -> str | None:
 
 
 def _figure(named: dict[str, str]) -> str:
-    caption = " ".join(named[key] for key in ("title", "caption") if named.get(key))
+    caption = " ".join(named[key] for key in ("title", "caption", "figcaption") if named.get(key))
     picture = f'<img src="{escape(named["src"])}" alt="{escape(named.get("alt", caption))}">'
     if link := named.get("link"):
         picture = f'<a href="{escape(link)}">{picture}</a>'
@@ -196,11 +248,12 @@ def parse_arguments(arguments: str) -> tuple[list[str], dict[str, str]]:
     words, named = [], {}
     for found in _WORD.finditer(arguments):
         if found[1]:
-            named[found[1].lower()] = _unquoted(found[2])
-        else:
+            # Zola separates arguments by commas.
+            named[found[1].lower()] = _unquoted(found[2] if found[2][0] in _QUOTES else found[2].rstrip(","))
+        elif found[3] != ",":
             words.append(_unquoted(found[3]))
     return words, named
 
 
 def _unquoted(text: str) -> str:
-    return text[1:-1] if text[0] in "\"'`" else text
+    return text[1:-1] if text[0] in _QUOTES else text

@@ -184,7 +184,7 @@ def test_no_pattern_and_no_address_raises_an_error(
         found = Article("a", "A b", "", ("t",), when, None, None, draft=False, address=own, aliases=(pattern, address))
         every = list(old_site.addresses(found, PurePath("/x/content/posts/a.md"), when))
         assert len(every) <= 4
-        for each in (*every, *(address for address, _ in old_site.tag_addresses(found))):
+        for each in (*every, *(address for address, _ in old_site.list_addresses(found))):
             with suppress(InvalidRedirect):
                 parse_rule(each, "/entries/a")
 

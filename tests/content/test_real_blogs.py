@@ -13,11 +13,14 @@ from PIL import Image
 from sqlalchemy.orm import Session, selectinload
 
 from multisite.content.dialects import Dialect
+from multisite.content.embeds import youtube_html
 from multisite.content.importing import import_entries
 from multisite.content.markdown import render
 from multisite.content.models import Entry
+from multisite.content.pelican_slugs import pelican_slug
 from multisite.content.redirects import list_redirects
 from multisite.content.report import ImportReport
+from multisite.content.shortcodes import expand_shortcodes
 from multisite.media import MEDIA_LIBRARY
 
 
@@ -212,3 +215,108 @@ def test_relative_pictures_are_found_where_the_page_has_them(imported: Callable[
     found = imported({"hugo.toml": "baseURL = '/'", "content/posts/one.md": POST.format("2020-01-02") + text})
     assert found.entries["one"].body_html.count("/media/") >= 5
     assert found.notes == [("file that is not imported", "../../../../etc/f.png")]
+
+
+# Shortcodes.
+
+
+@pytest.mark.parametrize(
+    ("source", "expanded"),
+    [
+        ('{{ youtube(id="abcdefghijk", autoplay=true) }}', youtube_html("abcdefghijk")),
+        ('{% figure(alt="A", url="a.png") %}B{% end %}', '<figure><img src="a.png" alt="A"></figure>B'),
+        ('{{ vimeo(id="123") }}', "[Vimeo](https://vimeo.com/123)"),
+        ('{{ video(alt="a, b", url="a.webm") }}', '<video src="a.webm" controls></video>'),
+        ('{{< imgh src="a.webp" alt="A" hint="image" figcaption="B" >}}',
+         '<figure><img src="a.webp" alt="A"><figcaption>B</figcaption></figure>'),
+        ('{{<image src="a.png" width="100%">}}', '<figure><img src="a.png" alt=""></figure>'),
+        ('{{< img "a.jpg" >}}', '<img src="a.jpg" alt="">'),
+        ('{{< picture "a.jpg" "Two words" >}}',
+         '<figure><img src="a.jpg" alt="Two words"><figcaption>Two words</figcaption></figure>'),
+        ("{{< rawhtml >}}<b>x</b>{{< /rawhtml >}}", "\n\n<b>x</b>\n\n"),
+        ('{{< admonition type="tip" title="A < b" open=true >}}\n*x*\n{{< /admonition >}}',
+         "<blockquote>\n<p><strong>A &lt; b</strong></p>\n\n\n*x*\n\n\n</blockquote>"),
+        ("{{% notice warning %}}\nx\n{{% /notice %}}",
+         "<blockquote>\n<p><strong>Warning</strong></p>\n\n\nx\n\n\n</blockquote>"),
+        ("{% blockquote Ann Example %}\nx\n{% endblockquote %}",
+         "<blockquote>\n\n\nx\n\n\n<p>— Ann Example</p>\n</blockquote>"),
+        ('{% alert(title="T") %}x{% end %}', "<blockquote>\n<p><strong>T</strong></p>\n\nx\n\n</blockquote>"),
+        ('{{< details "More" >}}x{{< /details >}}', "<details><summary>More</summary>\n\nx\n\n</details>"),
+        ("{{< mermaid >}}\ngraph\n{{< /mermaid >}}", "```mermaid\ngraph\n```"),
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_shortcodes_of_themes(source: str, expanded: str) -> None:
+    reported: list[tuple[int, str, str]] = []
+    assert expand_shortcodes(source, lambda _: None, lambda *each: reported.append(each)) == expanded
+    assert reported == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{< notice >}} never closed", "{{ add(1, 2) }}", "{% end %}", "{{< /notice >}}", "{{< chart src=data.csv >}}"],
+)
+def test_other_shortcodes_are_reported(source: str) -> None:
+    reported: list[tuple[int, str, str]] = []
+    assert expand_shortcodes(source, lambda _: None, lambda *each: reported.append(each)) == source
+    assert len(reported) == 1
+
+
+def test_the_text_in_a_note_is_markdown() -> None:
+    source = "Before\n\n{{< notice tip >}}\n- *a*\n- b\n{{< /notice >}}\n\n## After\n"
+    expanded = expand_shortcodes(source, lambda _: None, lambda *_: None)
+    found = html(expanded, "goldmark")
+    assert "<li><em>a</em></li>" in found
+    assert found.index("<strong>Tip</strong>") < found.index("<li>") < found.index("</blockquote>") < found.index("<h2")
+
+
+# Pelican's addresses.
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "slug"),
+    [
+        ("Über Äpfel & Öl", {}, "uber-apfel-ol"),
+        ("Straße Œuvre Łódź ½ …“x”–y", {}, "strasse-oeuvre-lodz-12-xy"),
+        ("a_b - c 2.0!", {}, "a_b-c-20"),
+        ("日本 x", {}, None),
+        ("5 €", {}, None),
+        ("Über X", {"slugify_use_unicode": True, "slugify_preserve_case": True}, "Über-X"),
+        ("C++ .NET", {"slug_regex_substitutions": [("C\\+\\+", "cpp"), ["\\.net", "net"], (r"[-\s]+", "")]}, "cpp-net"),
+        ("Aaaa", {"slug_regex_substitutions": [("(a+)+$", "b")]}, None),
+        ("x", {"slug_regex_substitutions": "x"}, "x"),
+        ("!", {}, None),
+        ("aaaa", {"slug_regex_substitutions": [("a", "aa")] * 99}, None),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_slugs_of_pelican(text: str, settings: dict[str, object], slug: str | None) -> None:
+    assert pelican_slug(text, settings, "article") == slug
+
+
+ARTICLE = "Title: {}\nDate: 2020-01-02\nAuthor: {}\nCategory: Über uns\nTags: C++\n\nText."
+
+
+def test_lists_of_pelican_redirect(imported: Callable[..., Imported]) -> None:
+    files = {
+        "pelicanconf.py": "PATH = 'content'\nTAG_SAVE_AS = ''\n"
+        "CATEGORY_URL = 'c/{slug}/'\nSLUG_REGEX_SUBSTITUTIONS = [('ü', 'ue')]\nAUTHOR_URL = 'by/{slug}/'\n",
+        "content/one.md": ARTICLE.format("One", "Ann Example"),
+        "content/two.md": ARTICLE.format("西游记", "Ann Example"),
+    }
+    found = imported(files)
+    assert found.redirects["/c/ueber-uns"] == "/tags/%C3%BCber-uns"
+    assert found.redirects["/by/ann-example"] == "/"
+    assert not [path for path in found.redirects if path.startswith("/tag/")]
+    assert [kind for kind, _ in found.notes] == ["redirect"]
+    assert "/.html" not in found.redirects
+    with_two_authors = imported(files | {"content/three.md": ARTICLE.format("Three", "Ben")})
+    assert "/by/ben" not in with_two_authors.redirects
+
+
+@pytest.mark.parametrize("dialect", ["kramdown", "python-markdown"])
+def test_a_space_may_be_before_the_name_of_a_link(dialect: Dialect) -> None:
+    source = "[Ann] [one] and [Ben] [two] `[c] [one]`\n\n    [d] [one]\n\n[One]: https://e.example/\n"
+    found = html(source, dialect)
+    assert '<a href="https://e.example/">Ann</a> and [Ben] [two] <code>[c] [one]</code>' in found
+    assert "<code>[d] [one]" in found
