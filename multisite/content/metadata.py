@@ -74,9 +74,9 @@ def split_metadata(text: str) -> Metadata:
 
 
 def has_front_matter(text: str) -> bool:
-    """Return whether `text` begins as one with YAML, for Jekyll."""
-    blank = _BLANK.match(text)
-    return text.startswith("---", blank.end() if blank else 0)
+    """Return whether `text` begins as one with front matter, in any notation."""
+    start = _BLANK.sub("", text[:MAX_FRONT_MATTER], count=1)
+    return start.startswith(("---", "+++", "{")) or _PELICAN_START.match(start) is not None
 
 
 def load_configuration(text: str, suffix: str, limit: int = MAX_FRONT_MATTER) -> dict[str, Any]:
