@@ -23,8 +23,9 @@ __all__ = ["pull_templates", "push_templates"]
 @click.command(cls=HostCommand)
 @click.argument("host", required=False)
 @click.option("--force", is_flag=True, help="Replace versions in the store that this machine has not seen.")
+@click.option("--prune", is_flag=True, help="Then remove files that no folder has had for a day.")
 @click.pass_obj
-def push_templates(ini_uri: str, host: str | None, force: bool) -> None:
+def push_templates(ini_uri: str, host: str | None, force: bool, prune: bool) -> None:
     """Copy changed templates, themes and static files to multisite.templates_store.
 
     HOST is any domain of the site whose folder changed; without it, the shared templates with the themes, and the
@@ -50,6 +51,9 @@ def push_templates(ini_uri: str, host: str | None, force: bool) -> None:
         )
         progress.show(f"{number} sites so far, now at {site}")
     click.echo(f"Pushed {_folders(pushed)} to the store of templates.")
+    if prune:
+        removed = mirror.store.prune()
+        click.echo(f"Removed {removed} old file{'s' * (removed != 1)} from it.")
 
 
 @click.command(cls=HostCommand)

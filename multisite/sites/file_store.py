@@ -26,7 +26,9 @@ def open_file_store(url: str, setting: str) -> tuple[Any, str]:
         raise MultisiteError(f"{setting} needs fsspec: pip install 'pyramid-multisite[media]'") from error
     protocol = url.partition("://")[0] if "://" in url else "file"
     try:
-        file_system, root = url_to_fs(url)
+        # Drivers such as s3fs keep lists of files for as long as the process lives, and would not see those that other
+        # machines write or remove.
+        file_system, root = url_to_fs(url, use_listings_cache=False)
     except (ImportError, OSError, ValueError) as error:
         # No more of the URL is shown, because it may contain a password.
         reason = " ".join(str(error).split())

@@ -153,5 +153,10 @@ def _write(engine: Engine, values: list[dict[str, int]]) -> None:
         with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
             connection.execute(statement, values[start : start + STATEMENT_ROWS])
     gone = _measurements.site_id.not_in(sa.select(SiteRow.id).where(SiteRow.availability != "removed"))
-    with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
-        connection.execute(sa.delete(measurements_table).where(gone))
+    with engine.connect().execution_options(**AS_MULTISITE) as connection:
+        # Citus deletes no rows of a local table by those of another one.
+        stale = list(connection.scalars(sa.select(_measurements.site_id).where(gone)))
+    for start in range(0, len(stale), STATEMENT_ROWS):
+        with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
+            ids = stale[start : start + STATEMENT_ROWS]
+            connection.execute(sa.delete(measurements_table).where(_measurements.site_id.in_(ids)))

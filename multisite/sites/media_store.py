@@ -48,7 +48,7 @@ class MediaStore:
                 # On the disk before the row that names it. Drivers of other stores have no descriptor.
                 with suppress(AttributeError, UnsupportedOperation):
                     os.fsync(target.fileno())
-        except OSError as error:
+        except Exception as error:  # Each driver has exceptions of its own.
             raise MultisiteError(f"a file cannot be written to multisite.media_url: {error}") from error
 
     def open(self, site_id: int, key: str) -> tuple[IO[bytes], int]:
@@ -69,7 +69,7 @@ class MediaStore:
         """
         try:
             self._remove(self._path(site_id, ""))
-        except OSError as error:
+        except Exception as error:
             raise MultisiteError(
                 f"the media of the site cannot be removed from multisite.media_url: {error}"
             ) from error

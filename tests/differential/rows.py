@@ -26,11 +26,12 @@ COLUMNS = {
 
 _WIDTH = max(map(len, COLUMNS.values()))
 
-_ENFORCING = {
-    "sqlite": ("PRAGMA foreign_keys = ON", "PRAGMA foreign_keys = OFF"),
-    "postgresql": ("SET session_replication_role = DEFAULT", "SET session_replication_role = replica"),
+_AROUND = {
+    "sqlite": (["PRAGMA foreign_keys = OFF", "BEGIN"], ["COMMIT", "PRAGMA foreign_keys = ON"]),
+    # LOCAL, which Citus passes on to the workers.
+    "postgresql": (["BEGIN", "SET LOCAL session_replication_role = replica"], ["COMMIT"]),
 }
-"""How a connection switches foreign keys on and off; SQLite takes no notice of it within a transaction."""
+"""A transaction in which foreign keys are not enforced; SQLite switches them only outside of one."""
 
 Rows = dict[str, list[tuple[str | None, ...]]]
 """The rows of one site by table, every value as text, sorted."""
@@ -84,8 +85,8 @@ def planted(site: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 def planting(sites: tuple[int, ...], *, dialect: str, with_site: bool) -> str:
     """Return SQL that empties the tables and inserts the rows of `sites`, without enforcing foreign keys."""
-    on, off = _ENFORCING[dialect]
-    lines = [off, "BEGIN", *(f"DELETE FROM {table}" for table in (*COLUMNS, "oracle_countries"))]
+    begin, end = _AROUND[dialect]
+    lines = [*begin, *(f"DELETE FROM {table}" for table in (*COLUMNS, "oracle_countries"))]
     for site in sites:
         for table, values in planted(site):
             columns = (*(("site_id",) if with_site else ()), *COLUMNS[table])
@@ -94,7 +95,7 @@ def planting(sites: tuple[int, ...], *, dialect: str, with_site: bool) -> str:
     lines += [
         f"INSERT INTO oracle_countries (id, note, n, ref) VALUES ({i}, 'country', {i}, {key(i, 1)})" for i in SITES
     ]
-    return ";\n".join([*lines, "COMMIT", on])
+    return ";\n".join([*lines, *end])
 
 
 def _literal(value: Any) -> str:

@@ -10,7 +10,9 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -23,11 +25,20 @@ from sqlalchemy.orm import Session
 from multisite.check import run as check
 from multisite.cli import main
 from multisite.content.models import Entry, Redirect, Tag, entry_counts, entry_tags
+from multisite.content.tables import Base
 from multisite.core.current_site import all_sites
+from multisite.core.settings import parse_settings
+from multisite.core.site import Site
+from multisite.directory.records import get_site
 from multisite.sharding.catalog import Catalog
 from multisite.sharding.plan import plan_distribution, plan_undo
-from multisite.sharding.run import catalog_of, run
+from multisite.sharding.run import catalog_of, run, unlimited
 from multisite.sharding.shards import isolate_site, list_shards
+from multisite.sites import SiteContents, copy_site, export_site, import_site
+from multisite.sites.measurements import measure_sites
+from multisite.sites.removal import remove_site
+from multisite.sites.restoring import restore_site
+from multisite.sites.updates import add_site
 
 pytestmark = pytest.mark.skipif(not URL, reason="no Citus: MULTISITE_TEST_CITUS_URL names no coordinator")
 
@@ -126,6 +137,78 @@ def test_a_statement_that_cannot_be_planned_says_what_to_write(sites: ContentSit
 def test_check_finds_nothing(sites: ContentSites) -> None:
     found = [finding for finding in check(sites.app) if finding.severity == "fault"]
     assert [str(finding) for finding in found if finding.kind != "migrations"] == []
+
+
+def entries_of(sites: ContentSites, site: Site) -> dict[str, tuple[str, list[str]]]:
+    with Session(sites.engine, info={"site": site}) as session:
+        return {
+            entry.slug: (entry.body_html, sorted(tag.name for tag in entry.tags))
+            for entry in session.scalars(sa.select(Entry))
+        }
+
+
+def test_a_site_is_copied_archived_replaced_removed_and_restored(sites: ContentSites, tmp_path: Path) -> None:
+    settings = replace(parse_settings(sites.settings), archives_dir=tmp_path / "archives")
+    options: dict[str, Any] = {"settings": settings, "contents": SiteContents(metadata=[Base.metadata])}
+    before, other = entries_of(sites, sites.garden), entries_of(sites, sites.sternwarte)
+    assert len(before) == 3
+    archive = tmp_path / "garden.zip"
+    exported = export_site(sites.engine, GARDEN, archive, **options)
+    copied = copy_site(sites.engine, GARDEN, "copy.example", live=True, **options)
+    imported = import_site(sites.engine, archive, host="import.example", **options)
+    assert exported.rows == copied.target.rows == imported.rows
+    copy, new = (get_site(sites.engine, host).site for host in ("copy.example", "import.example"))
+    assert entries_of(sites, copy) == entries_of(sites, new) == before
+    with Session(sites.engine, info={"site": copy}) as session:
+        session.execute(sa.delete(Entry).where(Entry.slug == "entry-1"))
+        session.commit()
+    restore_site(sites.engine, "copy.example", archive=archive, **options)
+    assert entries_of(sites, copy) == before
+    assert measure_sites(sites.engine, settings) == 4
+    removed = remove_site(sites.engine, "copy.example", **options)
+    assert removed.rows == {**exported.rows, "entry_counts": 1}
+    assert entries_of(sites, copy) == {}
+    assert measure_sites(sites.engine, settings) == 3
+    restore_site(sites.engine, "copy.example", **options)
+    assert entries_of(sites, get_site(sites.engine, "copy.example").site) == before
+    for host in ("copy.example", "import.example"):
+        remove_site(sites.engine, host, erase=True, **options)
+    assert (entries_of(sites, sites.garden), entries_of(sites, sites.sternwarte)) == (before, other)
+
+
+RING = """
+    CREATE TABLE hens (site_id bigint REFERENCES sites, id bigint, egg bigint {0}, PRIMARY KEY (site_id, id));
+    CREATE TABLE eggs (site_id bigint REFERENCES sites, id bigint, hen bigint {0}, PRIMARY KEY (site_id, id));
+    SELECT create_distributed_table('hens', 'site_id', colocate_with => 'entries');
+    SELECT create_distributed_table('eggs', 'site_id', colocate_with => 'entries');
+    ALTER TABLE hens ADD CONSTRAINT hens_egg FOREIGN KEY (site_id, egg) REFERENCES eggs {1};
+    ALTER TABLE eggs ADD CONSTRAINT eggs_hen FOREIGN KEY (site_id, hen) REFERENCES hens {1};
+    SET LOCAL citus.propagate_set_commands = 'local';
+    SET LOCAL session_replication_role = replica;
+    INSERT INTO hens VALUES ({2}, 1, 2), ({2}, 2, 1);
+    INSERT INTO eggs VALUES ({2}, 1, 2), ({2}, 2, 1);
+"""
+
+
+@pytest.mark.parametrize(
+    ("null", "action"), [("", ""), ("NOT NULL", ""), ("NOT NULL", "DEFERRABLE"), ("NOT NULL", "ON DELETE CASCADE")]
+)
+def test_a_site_whose_tables_refer_to_each_other_is_removed(sites: ContentSites, null: str, action: str) -> None:
+    settings = parse_settings(sites.settings)
+    site = add_site(sites.engine, "hens.example", settings=settings)
+    with unlimited(sites.engine) as connection, connection.begin():
+        connection.exec_driver_sql("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
+        for statement in RING.format(null, action, site.id).split(";")[:-1]:
+            connection.exec_driver_sql(statement)
+    try:
+        assert remove_site(sites.engine, "hens.example", settings=settings, erase=True).rows == {"hens": 2, "eggs": 2}
+    finally:
+        with unlimited(sites.engine) as connection, connection.begin():
+            connection.exec_driver_sql("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
+            connection.exec_driver_sql("ALTER TABLE hens DROP CONSTRAINT hens_egg")
+            connection.exec_driver_sql("DROP TABLE eggs, hens")
+            connection.execute(sa.text("DELETE FROM domains WHERE site_id = :id"), {"id": site.id})
+            connection.execute(sa.text("DELETE FROM sites WHERE id = :id"), {"id": site.id})
 
 
 def test_shards_move_under_load(sites: ContentSites) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -278,6 +279,80 @@ def test_another_content_than_the_digest_says_is_refused(
     with pytest.raises(MultisiteError, match=r"another content for the file page\.mako"):
         second.mirror.refresh(SHOP)
     assert not (second.root / "sites/shop.example").exists()
+
+
+def make_old(store: Path, *, hours: float = 25) -> set[Path]:
+    """Let all files of the store be written so long ago; return them."""
+    found = {path for path in store.rglob("*") if path.is_file()}
+    for path in found:
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    return found
+
+
+def test_files_that_no_folder_has_are_pruned_when_they_are_old(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    first, second = machines
+    store = tmp_path / "store"
+    first.mirror.push(SHARED)
+    first.mirror.push(SHOP)
+    first.write("sites/shop.example/page.mako", "two")
+    first.mirror.push(SHOP)
+    (store / "files/ab").mkdir(exist_ok=True)
+    (store / "files/ab/new-0123").write_text("of a push that was killed")
+    (store / "sites/shop.example/new-0123").write_text("of another one")
+    before = make_old(store, hours=23)
+    assert first.mirror.store.prune() == 0
+    make_old(store)
+    assert first.mirror.store.prune() == 3
+    left = {path for path in store.rglob("*") if path.is_file()}
+    names = sorted(path.name for path in before - left)
+    assert names == [hashlib.sha256(b"one").hexdigest(), "new-0123", "new-0123"]
+    assert second.mirror.refresh(SHOP)
+    assert second.mirror.refresh(SHARED)
+    assert second.files() == first.files()
+    assert second.files("templates") == first.files("templates")
+    first.mirror.remove(SHOP)
+    make_old(store)
+    assert first.mirror.store.prune() == 2
+    assert not second.mirror.refresh(SHARED)
+
+
+def test_a_file_that_is_pushed_again_is_not_pruned_meanwhile(
+    machines: tuple[Machine, Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old file of an earlier version gets a new folder that names it, and the list of files is not there yet."""
+    first, second = machines
+    first.mirror.push(SHOP)
+    first.mirror.remove(SHOP)
+    make_old(tmp_path / "store")
+    write_head = TemplateStore.write_head
+
+    def prune_before(store: TemplateStore, name: str, tree: Tree) -> None:
+        assert second.mirror.store.prune() == 0
+        write_head(store, name, tree)
+
+    monkeypatch.setattr(TemplateStore, "write_head", prune_before)
+    first.mirror.push(SHOP)
+    assert second.mirror.refresh(SHOP)
+    assert second.files() == first.files()
+
+
+@pytest.mark.parametrize("damage", ["no json", '{"format": 1}', ""])
+def test_with_a_damaged_list_of_files_nothing_is_pruned(
+    machines: tuple[Machine, Machine], tmp_path: Path, damage: str
+) -> None:
+    first, _second = machines
+    first.mirror.push(SHARED)
+    first.mirror.push(SHOP)
+    (tmp_path / "store/sites/shop.example/head.json").write_text(damage)
+    before = make_old(tmp_path / "store")
+    with pytest.raises(MultisiteError, match="damaged"):
+        first.mirror.store.prune()
+    assert {path for path in (tmp_path / "store").rglob("*") if path.is_file()} == before
+    (tmp_path / "store/multisite-templates.json").unlink()
+    with pytest.raises(StoreUnavailable, match="not mounted"):
+        first.mirror.store.prune()
 
 
 def test_links_are_neither_pushed_nor_followed(machines: tuple[Machine, Machine], tmp_path: Path) -> None:

@@ -113,8 +113,10 @@ def fresh_postgresql(server_url: str) -> Iterator[str]:
         try:
             url = nodes.create(name)
             with sql_runner(server_url) as run:
-                # Fixtures write to tables of both kinds in one transaction.
+                # Fixtures write to tables of both kinds in one transaction, and the workers need the site for
+                # row-level security.
                 run(f"ALTER DATABASE {name} SET citus.multi_shard_modify_mode = 'sequential'")
+                run(f"ALTER DATABASE {name} SET citus.propagate_set_commands = 'local'")
             yield url
         finally:
             nodes.drop(name)

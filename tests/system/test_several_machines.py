@@ -224,7 +224,8 @@ def test_templates_and_static_files_that_one_machine_pushes_are_served_by_the_ot
     (own / "home.mako").write_text("two of ${request.site}", "utf-8")
     first.run("push-templates")
     assert all(worker.shows("two of pages.example", host="pages.example") for worker in workers)
-    assert first.run("push-templates") == "Pushed 0 folders to the store of templates.\n"
+    printed = "Pushed 0 folders to the store of templates.\nRemoved 0 old files from it.\n"
+    assert first.run("push-templates", "--prune") == printed
     second.run("set-theme", "pages.example", "folio")
     second.run_with_its_code(["export-site", "pages.example", str(second.folder.path / "pages.zip")])
     first.run("remove-site", "pages.example", "--yes")

@@ -151,8 +151,9 @@ class TemplateMirror:
                     f"{program.command('pull-templates')} first, which keeps a copy of the local files, or pass --force"
                 )
             else:
+                known = set() if head is None else set(head.contents().values())
                 for file, described in tree.files.items():
-                    self.store.add_file(folder / file, described)
+                    self.store.add_file(folder / file, described, is_known=described.sha256 in known)
                 self.store.write_head(name, tree)
             announce()
             self._write_note(name, tree)

@@ -8,10 +8,12 @@ version.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +28,12 @@ MARKER = "multisite-templates.json"
 """A file that each store has, by which it differs from an empty folder whose volume is not mounted."""
 
 CHUNK_BYTES = 1 << 20
+
+KEEP_SECONDS = 86_400
+"""For how long a file that no tree has is kept: a push adds its files first, and another machine may still copy it."""
+
+_TEMPORARY = "new-"
+"""How the names of files begin that become others when they are complete."""
 
 
 class StoreUnavailable(MultisiteError):
@@ -77,21 +85,74 @@ class TemplateStore:
         with _reaching("written"), suppress(FileNotFoundError):
             self._fs.rm_file(self._head(name))
 
-    def add_file(self, path: Path, file: TreeFile) -> None:
+    def add_file(self, path: Path, file: TreeFile, *, is_known: bool) -> None:
         """Add a local file, which must still have the content that `file` describes.
+
+        Args:
+            path: The file.
+            file: Its description.
+            is_known: Whether the tree had this content before. If it did not, and the store has it from another tree
+                or an older version, it is written again when it is old, so that `prune` does not remove it meanwhile.
 
         Raises:
             MultisiteError: It was changed meanwhile, or the store cannot be reached.
         """
         target = self._file(file.sha256)
         with _reaching("written"):
-            if self._fs.exists(target):
+            age = self._age_seconds(target)
+            if age is not None and (is_known or age < KEEP_SECONDS / 2):
                 return
             with self._replacing(target) as temporary, path.open("rb") as source:
                 with self._fs.open(temporary, "wb") as copy:
                     digest, _size = _copy(source, copy, file.size_bytes)
                 if digest != file.sha256:
                     raise MultisiteError(f"{path} was changed while it was read: run the same command again")
+
+    def prune(self) -> int:
+        """Remove the files that no tree has, and those that interrupted pushes left, if they are older than a day.
+
+        Returns:
+            The number of removed files.
+
+        Raises:
+            StoreUnavailable: The store cannot be reached, or nothing was ever pushed to it.
+            MultisiteError: A tree is damaged, so that its files are not known. Nothing is removed.
+        """
+        removed = 0
+        with _reaching("pruned"):
+            names = [path.removeprefix(f"{self._root}/") for path in self._fs.find(self._root)]
+            # Read after the names: what a push adds from now on is not among them, or is written again.
+            kept = {self._file(file.sha256) for tree in self._trees(names) for file in tree.files.values()}
+            for name in names:
+                path = f"{self._root}/{name}"
+                is_temporary = name.rpartition("/")[2].startswith(_TEMPORARY)
+                if not is_temporary and (not name.startswith("files/") or path in kept):
+                    continue
+                age = self._age_seconds(path)
+                if age is not None and age > KEEP_SECONDS:
+                    with suppress(FileNotFoundError):
+                        self._fs.rm_file(path)
+                        removed += 1
+        return removed
+
+    def _trees(self, names: list[str]) -> Iterator[Tree]:
+        if MARKER not in names:
+            raise StoreUnavailable("multisite.templates_store has no templates, or its volume is not mounted")
+        for name in names:
+            tree = self.head(name.removesuffix("/head.json")) if name.endswith("/head.json") else None
+            if tree is not None:
+                yield tree
+
+    def _age_seconds(self, path: str) -> float | None:
+        """Return how long ago a file was written; infinity if the driver does not tell it, None if there is none."""
+        try:
+            when: datetime = self._fs.modified(path)
+        except FileNotFoundError:
+            return None
+        except NotImplementedError:
+            return math.inf if self._fs.exists(path) else None
+        aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+        return (datetime.now(UTC) - aware).total_seconds()
 
     def fetch_file(self, file: TreeFile, path: Path) -> None:
         """Write the content of `file` to the new local file `path`.
@@ -120,7 +181,7 @@ class TemplateStore:
         """Yield the path of a temporary file, which then becomes `path` in one step."""
         folder = path.rpartition("/")[0]
         self._fs.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/new-{secrets.token_hex(8)}"
+        temporary = f"{folder}/{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             yield temporary
             self._fs.mv(temporary, path)
