@@ -18,13 +18,16 @@ __all__ = ["as_on_one_server"]
 _FROM_WORKER = "while executing command on "
 """Citus adds this context to what a worker reports."""
 
-_VIOLATIONS = {
+_INTERNAL = {
     "duplicate key value violates unique constraint": ("UniqueViolation", "23505"),
     "violates foreign key constraint": ("ForeignKeyViolation", "23503"),
     "violates check constraint": ("CheckViolation", "23514"),
     "violates not-null constraint": ("NotNullViolation", "23502"),
+    # The shard was divided since the coordinator planned the statement. The transaction changes nothing, and
+    # pyramid_retry repeats it.
+    "could not find valid entry for shard": ("SerializationFailure", "40001"),
 }
-"""The class in psycopg and the SQLSTATE of a violated constraint, by words of the server's message."""
+"""What the coordinator reports as an internal error: the class in psycopg and the SQLSTATE, by words of the message."""
 
 _SHARD = re.compile(r'"(\w+)_\d{6,}"')
 """Matches the name of a shard, or of a constraint of one: Citus numbers shards from 102008."""
@@ -50,7 +53,7 @@ def as_on_one_server(error: BaseException) -> BaseException:
     message = diag.message_primary
     violated = None
     if diag.sqlstate == "XX000":
-        violated = next((kind for words, kind in _VIOLATIONS.items() if words in message), None)
+        violated = next((kind for words, kind in _INTERNAL.items() if words in message), None)
     if violated is not None or _FROM_WORKER in (diag.context or ""):
         error = _without_shards(error, diag, violated)
     if diag.sqlstate in ("XX000", "0A000", "42P10"):

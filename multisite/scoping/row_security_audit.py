@@ -141,7 +141,18 @@ def _table_faults(table: SecuredTable, role: str) -> Iterator[Finding]:
     elif table.may_be_truncated:
         remedy = f"REVOKE TRUNCATE ON {table} FROM {role}, or from whom it has the right"
         yield _bypassed(str(table), f"{role} may TRUNCATE it, which empties it for all sites", remedy)
-    if table.is_secured and not table.has_limit:
+    if table.is_secured:
+        yield from _policy_faults(table)
+
+
+def _policy_faults(table: SecuredTable) -> Iterator[Finding]:
+    if table.is_distributed:
+        if table.widening:
+            message = (
+                f"has policies of the application's own, and Citus lets each widen ours: {', '.join(table.widening)}"
+            )
+            yield _bypassed(str(table), message, "drop them")
+    elif not table.has_limit:
         if table.widening:
             message = f"has policies of the application's own, which widen ours: {', '.join(table.widening)}"
             yield _bypassed(str(table), message, f"{_enable(table)}, which adds a restrictive one")

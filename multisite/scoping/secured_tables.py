@@ -28,6 +28,9 @@ _TABLES = sa.text(
         WHERE k.contype = 'f' AND a.attname = 'site_id' AND k.confrelid IN (SELECT oid FROM pg_sites)
         -- Children do not inherit a reference, and partitions may not either.
         UNION SELECT i.inhrelid FROM pg_inherits i JOIN pg_scoped ON pg_scoped.oid = i.inhparent
+    ), pg_distributed (oid) AS (
+        -- Citus gives each of its tables this trigger. A table pg_dist_partition is only where the extension is.
+        SELECT t.tgrelid FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid WHERE f.proname = 'citus_truncate_trigger'
     )
     SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner), pg_has_role(session_user, c.relowner, 'USAGE'),
            c.relkind = 'f', has_table_privilege(session_user, c.oid, 'SELECT, INSERT, UPDATE, DELETE'),
@@ -39,10 +42,12 @@ _TABLES = sa.text(
                    WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polname = :limit AND p.polcmd = '*'
                      AND p.polroles = '{0}' AND pg_get_expr(p.polqual, p.polrelid) LIKE '%' || :setting || '%'),
            ARRAY(SELECT p.polname::text FROM pg_policy p
-                 WHERE p.polrelid = c.oid AND p.polpermissive AND p.polname NOT IN (:site, :all_sites) ORDER BY 1),
+                 WHERE p.polrelid = c.oid AND p.polname NOT IN (:site, :all_sites)
+                   AND (p.polpermissive OR (p.polname <> :limit AND c.oid IN (SELECT oid FROM pg_distributed)))
+                 ORDER BY 1),
            ARRAY(SELECT unnest(p.roles)::text FROM pg_policies p
                  WHERE p.schemaname = n.nspname AND p.tablename = c.relname AND p.policyname = :all_sites),
-           has_table_privilege(session_user, c.oid, 'TRUNCATE')
+           has_table_privilege(session_user, c.oid, 'TRUNCATE'), c.oid IN (SELECT oid FROM pg_distributed)
     FROM pg_scoped JOIN pg_class c ON c.oid = pg_scoped.oid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f')
       AND NOT (c.relname = ANY (:own) AND c.relnamespace IN (SELECT namespace FROM pg_sites))
@@ -58,6 +63,8 @@ class SecuredTable(NamedTuple):
     read or change it. `is_foreign` is whether it is a foreign table, which has no policies. `has_policy` is whether a
     policy compares rows with the site of the transaction; `has_limit` whether the restrictive policy exists for all
     roles; `widening` names permissive policies of the application. `all_sites_roles` are the roles that see all rows.
+    `is_distributed` is whether Citus keeps the rows on its workers. Restrictive policies are permissive there, so
+    `has_limit` means nothing then, and `widening` names every policy of the application.
     """
 
     schema: str
@@ -73,6 +80,7 @@ class SecuredTable(NamedTuple):
     widening: list[str]
     all_sites_roles: list[str]
     may_be_truncated: bool
+    is_distributed: bool
 
     def __str__(self) -> str:
         return display_name(self.schema, self.table)

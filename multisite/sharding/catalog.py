@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from multisite.scoping.column import SITE_COLUMN
+from multisite.scoping.policies import OUR_POLICIES
 from multisite.sharding.saved import SavedStatement, saved_statements
 
 __all__ = [
@@ -71,8 +72,9 @@ class TableInfo:
     """A table; `name` is quoted and has a schema, `bare_name` is neither.
 
     `site_type` is the type of `site_id`, None without that column. `policies` are the names of row-level policies with
-    a subselect. `parent` is the table that it is a partition of, or from which it INHERITS. `leftover` is whether a
-    table that is distributed has local rows left, which `truncate_local_data_after_distributing_table` removes.
+    a subselect, `other_policies` those that are not multisite's, where one of the table is restrictive. `parent` is the
+    table that it is a partition of, or from which it INHERITS. `leftover` is whether a table that is distributed has
+    local rows left, which `truncate_local_data_after_distributing_table` removes.
     """
 
     name: str
@@ -89,6 +91,7 @@ class TableInfo:
     parent: str | None = None
     is_partition: bool = False
     leftover: bool = False
+    other_policies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,9 @@ _NAMES = (
     "JOIN pg_attribute a ON a.attrelid = {table} AND a.attnum = k.number ORDER BY k.place)"
 )
 
-_TABLES = """
+_OURS = ", ".join(f"'{name}'" for name in OUR_POLICIES)
+
+_TABLES = f"""
     SELECT t.oid::bigint, format('%I.%I', n.nspname, t.relname) AS name, t.relname::text AS bare_name,
            n.oid = (SELECT v.relnamespace FROM pg_class v WHERE v.oid = to_regclass('multisite_version'))
                AS is_own_schema,
@@ -155,8 +160,12 @@ _TABLES = """
                  WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS columns,
            format_type(s.atttypid, s.atttypmod) AS site_type, coalesce(NOT s.attnotnull, false) AS site_nullable,
            ARRAY(SELECT p.polname::text FROM pg_policy p WHERE p.polrelid = t.oid
-                 AND coalesce(p.polqual::text, '') || coalesce(p.polwithcheck::text, '') LIKE '%{SUBLINK %'
+                 AND coalesce(p.polqual::text, '') || coalesce(p.polwithcheck::text, '') LIKE '%{{SUBLINK %'
                  ORDER BY 1) AS policies,
+           ARRAY(SELECT p.polname::text FROM pg_policy p
+                 WHERE p.polrelid = t.oid AND t.relrowsecurity AND p.polname NOT IN ({_OURS})
+                   AND EXISTS (SELECT FROM pg_policy r WHERE r.polrelid = t.oid AND NOT r.polpermissive)
+                 ORDER BY 1) AS other_policies,
            (SELECT i.inhparent::regclass::text FROM pg_inherits i WHERE i.inhrelid = t.oid LIMIT 1) AS parent,
            t.relispartition AS is_partition, pg_relation_size(t.oid) > 0 AS leftover
     FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace

@@ -128,6 +128,14 @@ def _scoped_table(table: TableInfo) -> Iterator[Finding]:
             "set multisite.row_security_form = setting in the ini and run "
             f"'{program.command('row-security enable')}'; rewrite a policy of your own",
         )
+    for policy in table.other_policies:
+        yield Finding(
+            "restrictive-policy",
+            f"{table.name} {policy}",
+            "is a policy beside a restrictive one, which Citus creates as permissive on the workers: a row is shown if "
+            "either allows it",
+            "drop it, and write its condition in queries",
+        )
 
 
 def _triggers(table: TableInfo, *, concurrently: bool) -> Finding:

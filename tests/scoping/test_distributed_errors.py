@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from databases import closing_engine
+from zope.sqlalchemy.datamanager import SessionDataManager
 
 from multisite import all_sites, using_site
 from multisite.core.site import Site
@@ -51,6 +52,15 @@ def test_a_duplicate_key_is_a_unique_violation_of_the_constraint(kind: str, stat
     assert "102539" not in str(found)
     again = pickle.loads(pickle.dumps(found))
     assert (str(again), again.diag.constraint_name) == (str(found), "uq_tags_site_id_slug")
+
+
+def test_a_shard_that_was_divided_meanwhile_is_a_reason_to_repeat_the_transaction() -> None:
+    raised = error("InternalError_", "XX000", "could not find valid entry for shard 102130")
+    found = as_on_one_server(raised)
+    assert isinstance(found, psycopg.errors.SerializationFailure)
+    manager = SessionDataManager.__new__(SessionDataManager)
+    for each, is_retried in ((found, True), (raised, False)):
+        assert bool(manager.should_retry(sa.exc.DBAPIError.instance("", {}, each, psycopg.Error))) is is_retried
 
 
 @pytest.mark.parametrize(

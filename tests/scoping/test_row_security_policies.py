@@ -107,6 +107,32 @@ def test_a_restrictive_policy_of_the_application_is_not_reported(library: Secure
         assert list(faults_of(connection, library)) == ["row-security-limit books"]
 
 
+DISTRIBUTED = """
+    CREATE FUNCTION citus_truncate_trigger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER truncate_trigger_1 AFTER TRUNCATE ON books EXECUTE FUNCTION citus_truncate_trigger();
+"""
+"""By this trigger a table is known to be distributed; Citus creates it."""
+
+
+@pytest.mark.parametrize("kind", ["PERMISSIVE", "RESTRICTIVE"])
+def test_any_other_policy_of_a_distributed_table_is_reported(library: Secured, kind: str) -> None:
+    """Citus creates restrictive policies as permissive on its workers: neither ours nor another narrows anything."""
+    with library.admin.connect() as connection:
+        raw_command(connection, DISTRIBUTED)
+        assert faults_of(connection, library) == {}
+        raw_command(connection, f"RESET SESSION AUTHORIZATION; {OWN_POLICY.replace(' USING', f' AS {kind} USING')}")
+        found = faults_of(connection, library)
+    assert list(found) == ["row-security-bypassed books"]
+    assert "in_stock" in found["row-security-bypassed books"].message
+    assert found["row-security-bypassed books"].remedy.startswith("drop")
+
+
+def test_a_distributed_table_needs_no_restrictive_policy(library: Secured) -> None:
+    with library.admin.connect() as connection:
+        raw_command(connection, f"{DISTRIBUTED}; DROP POLICY multisite_limit ON books")
+        assert faults_of(connection, library) == {}
+
+
 # Partitions, children and names
 
 

@@ -259,6 +259,17 @@ OBSTACLES = {
         f"CREATE TABLE tomes ({SITE}, id bigint)",
         "CREATE POLICY own ON tomes USING (site_id = (SELECT current_setting('multisite.site_id')::bigint))",
     ],
+    "restrictive-policy": [
+        f"CREATE TABLE tomes ({SITE}, id bigint)",
+        "ALTER TABLE tomes ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY multisite_limit ON tomes AS RESTRICTIVE USING (site_id = 1)",
+        "CREATE POLICY own ON tomes USING (true)",
+    ],
+    "restrictive-policy of the application": [
+        f"CREATE TABLE tomes ({SITE}, id bigint)",
+        "ALTER TABLE tomes ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON tomes AS RESTRICTIVE USING (id > 1)",
+    ],
     "inheritance": [f"CREATE TABLE tomes ({SITE}, id bigint)", "CREATE TABLE novels () INHERITS (tomes)"],
     "owner": [f"CREATE TABLE tomes ({SITE}, id bigint)", "ALTER TABLE tomes OWNER TO pg_monitor"],
     "reference-from-unscoped": [
