@@ -28,7 +28,7 @@ from multisite.errors import MultisiteError
 from multisite.scoping import scoped_reference, site_id_column
 from multisite.scoping.tables import tables
 from multisite.sites import SiteContents, add_site, copy_site, export_site, import_site
-from multisite.sites.archive import SitePart, SiteReference, cells, exporting, rows_in, rows_new, rows_out
+from multisite.sites.archive import SitePart, SiteReference, cells, converted_rows, exporting, row_export, row_insertion
 from multisite.sites.archive.addresses import AddressMap, rewrite_json
 
 METADATA = sa.MetaData()
@@ -183,6 +183,31 @@ def test_rows_without_a_model_are_named(engine: Engine, settings: Settings, site
         connection.exec_driver_sql("DROP TABLE bare_notes")
 
 
+def test_rows_that_no_site_has_are_counted(engine: Engine, settings: Settings, site: Site, tmp_path: Path) -> None:
+    """They have no site_id, and the reference that would lead to a site is NULL, here or in the row above."""
+    metadata = sa.MetaData()
+    keys = [sa.Column("id", sa.Integer, primary_key=True) for _ in range(3)]
+    pages = sa.Table("ownerless_pages", metadata, site_id_column(), keys[0])
+    files = sa.Table("ownerless_files", metadata, keys[1], sa.Column("page_id", sa.ForeignKey(pages.c.id)))
+    file_id = sa.Column("file_id", sa.ForeignKey(files.c.id), nullable=False)
+    marks = sa.Table("ownerless_marks", metadata, keys[2], file_id)
+    metadata.create_all(engine)
+    with using_site(site), engine.begin() as connection:
+        connection.execute(sa.insert(pages).values(id=1))
+        connection.execute(sa.insert(files), [{"id": 1, "page_id": 1}, *({"id": n, "page_id": None} for n in (2, 3))])
+        connection.execute(sa.insert(marks), [{"id": n, "file_id": max(n, 2)} for n in (1, 2)])
+    contents = SiteContents([METADATA, metadata])
+    done = export_site(engine, "one.example", tmp_path / "x.zip", settings=settings, contents=contents)
+    metadata.drop_all(engine)
+    assert done.rows == {"declared_pages": 2, "ownerless_pages": 1, "ownerless_files": 1}
+    assert done.left_out == (
+        "2 rows of ownerless_files that no site has, because ownerless_files.page_id is NULL",
+        "2 rows of ownerless_marks that no site has, because ownerless_files.page_id is NULL",
+    )
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert json.loads(archive.read("manifest.json"))["left_out"] == list(done.left_out)
+
+
 SHARED = sa.MetaData()
 KINDS = sa.Table("declared_kinds", SHARED, sa.Column("id", sa.Integer, primary_key=True))
 THINGS = sa.Table(
@@ -255,7 +280,7 @@ EXAMPLE = Example(
 )
 
 
-def keep_keys(self: rows_new.NewRows, number: int, row: dict[str, Any]) -> None:
+def keep_keys(self: converted_rows.ConvertedRows, number: int, row: dict[str, Any]) -> None:
     """Do not replace the first reference."""
     link = row.get("link 0")
     REPLACE_KEYS(self, number, row)
@@ -263,7 +288,7 @@ def keep_keys(self: rows_new.NewRows, number: int, row: dict[str, Any]) -> None:
         row["link 0"] = link
 
 
-REPLACE_KEYS = rows_new.NewRows._replace_keys
+REPLACE_KEYS = converted_rows.ConvertedRows._replace_keys
 
 
 def forget_a_table(*args: Any, **options: Any) -> Any:
@@ -276,10 +301,12 @@ MAKE_PLAN = exporting.make_plan
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
     "none": lambda patch: None,
-    "a reference that is not remapped": lambda patch: patch.setattr(rows_new.NewRows, "_replace_keys", keep_keys),
+    "a reference that is not remapped": lambda patch: patch.setattr(
+        converted_rows.ConvertedRows, "_replace_keys", keep_keys
+    ),
     "a table that is forgotten": lambda patch: patch.setattr(exporting, "make_plan", forget_a_table),
     "postgresql: a cycle that is cut": lambda patch: patch.setattr(
-        rows_in._Insertion, "set_late_references", lambda _: None
+        row_insertion._Insertion, "set_late_references", lambda _: None
     ),
     "postgresql: a time that loses its zone": lambda patch: patch.setattr(
         cells, "parse_utc", lambda cell: datetime.fromisoformat(cell).replace(tzinfo=None, hour=3)
@@ -353,7 +380,7 @@ def test_archive_is_one_state_while_others_write(
             connection.execute(sa.update(made[2]).values(amount=made[2].c.amount + 1))
         written.append(1)
 
-    monkeypatch.setattr(rows_out, "_lines", write_between)
+    monkeypatch.setattr(row_export, "_lines", write_between)
     archive = tmp_path / "one.zip"
     export_site(engine, "one.example", archive, settings=settings, contents=SiteContents([metadata]))
     assert len(written) == 3
@@ -365,7 +392,7 @@ def test_archive_is_one_state_while_others_write(
     tables.forget(metadata)
 
 
-LINES = rows_out._lines
+LINES = row_export._lines
 
 
 def test_copy_under_row_level_security(postgresql_database_url: str, tmp_path: Path) -> None:

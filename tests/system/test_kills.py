@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from command_folder import Folder
 from databases import closing_engine, fresh_database
 from forking import KILLED, Done, Forker, forker
-from kill_tables import NOTES, TABLES, numbers, write_notes
+from kill_tables import COMMENTS, NOTES, TABLES, numbers, write_notes
 from pyramid.config import Configurator
 from pyramid.request import Request
 from sqlalchemy.orm import Session
@@ -27,7 +27,7 @@ from multisite.core.current_site import all_sites
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory.models import DomainRow, SiteRow
-from multisite.directory.records import list_sites
+from multisite.directory.records import get_site, list_sites
 from multisite.sites.removal import TRASH
 from multisite.sites.updates import add_site
 
@@ -268,8 +268,10 @@ def test_remove_site_killed_at_every_step(world: World) -> None:
 
 # Removal with an archive, and restoring from it.
 
-KEPT = 2
-"""How many steps of these long commands are chosen on SQLite, unless all of them are."""
+RESTORE_FROM = (*RESTORE, "--from", "site.zip", "--with-templates")
+
+PART = 50
+"""One of so many steps of these long commands is chosen, unless all of them are."""
 
 
 @pytest.fixture
@@ -285,10 +287,10 @@ def archives(world: World, notes: None) -> Iterator[Path]:
     shutil.rmtree(world.sites_dir, ignore_errors=True)
 
 
-def some_steps(kinds: list[str], world: World) -> list[int]:
-    """Return the steps to kill a long command at, from 1: all with MULTISITE_SOAK, otherwise a few by chance."""
+def some_steps(kinds: list[str]) -> list[int]:
+    """Return the steps to kill a long command at, from 1: all with MULTISITE_SOAK, otherwise a fiftieth by chance."""
     steps = range(1, len(kinds) + 1)
-    return list(steps) if SOAK else sorted(random.Random(SEED).sample(steps, KEPT if world.takes_all else 1))
+    return list(steps) if SOAK else sorted(random.Random(SEED).sample(steps, -(-len(kinds) // PART)))
 
 
 def prepare(world: World) -> int:
@@ -338,9 +340,7 @@ def test_remove_site_with_an_archive_killed_at_steps_keeps_the_whole_site(world:
     assert whole.stdout.endswith("For 30 days it can be restored: multisite restore-site a.example\n"), whole
     assert world.commands.run(*RESTORE).code == 0
     check_whole(world)
-    check_erased(world, archives)
-    for step in some_steps(whole.steps, world):
-        prepare(world)
+    for step in some_steps(whole.steps):
         world.commands.killed_at(step, *REMOVE)
         assert world.page("a.example") in {None, WHOLE}
         again = world.commands.run(*REMOVE)
@@ -349,7 +349,7 @@ def test_remove_site_with_an_archive_killed_at_steps_keeps_the_whole_site(world:
         restored = world.commands.run(*RESTORE)
         assert restored.code == 0, (step, restored)
         check_whole(world)
-        check_erased(world, archives)
+    check_erased(world, archives)
 
 
 def test_restore_site_killed_at_steps_is_completed_by_the_same_command(world: World, archives: Path) -> None:
@@ -357,7 +357,7 @@ def test_restore_site_killed_at_steps_is_completed_by_the_same_command(world: Wo
     world.commands.run(*REMOVE)
     whole = world.commands.run(*RESTORE)
     check_whole(world)
-    for step in some_steps(whole.steps, world):
+    for step in some_steps(whole.steps):
         assert world.commands.run(*REMOVE).code == 0
         world.commands.killed_at(step, *RESTORE)
         assert world.page("a.example") in {None, WHOLE}
@@ -368,11 +368,41 @@ def test_restore_site_killed_at_steps_is_completed_by_the_same_command(world: Wo
         check_whole(world)
 
 
+def test_restore_in_place_killed_at_steps_leaves_the_earlier_site_or_the_archived_one(
+    world: World, archives: Path
+) -> None:
+    """The site is served meanwhile, and the same command completes it."""
+    site_id = prepare(world)
+    world.commands.run(*EXPORT)
+    whole = world.commands.run(*RESTORE_FROM)
+    assert (whole.code, whole.stderr) == (0, "")
+    for step in some_steps(whole.steps):
+        delete_comments(world, site_id)
+        assert world.commands.killed_at(step, *RESTORE_FROM).code == KILLED
+        check_restored_in_place(world, site_id, step)
+
+
+def delete_comments(world: World, site_id: int) -> None:
+    with all_sites("a test"), world.engine.begin() as connection:
+        connection.execute(sa.delete(COMMENTS).where(COMMENTS.c.site_id == site_id))
+
+
+def check_restored_in_place(world: World, site_id: int, where: object) -> None:
+    """Check that a.example has all of its comments or none, is served, and that RESTORE_FROM completes it."""
+    assert numbers(world.engine, site_id) in {(2, 0), (2, 2)}, where
+    assert world.page("a.example") == WHOLE
+    again = world.commands.run(*RESTORE_FROM)
+    assert again.code == 0, (where, again)
+    check_whole(world)
+    folders = [name for name in world.folder.folders() if name.startswith("a.example")]
+    assert len(folders) == 1, folders
+
+
 def test_erase_killed_at_steps_leaves_nothing(world: World, archives: Path) -> None:
     prepare(world)
     archives.mkdir()
     whole = world.commands.run(*REMOVE, "--erase")
-    for step in some_steps(whole.steps, world):
+    for step in some_steps(whole.steps):
         site_id = prepare(world)
         world.commands.killed_at(step, *REMOVE, "--erase")
         again = world.commands.run(*REMOVE, "--erase")
@@ -409,7 +439,7 @@ def test_copy_site_killed_at_every_step(world: World) -> None:
     assert (whole.code, whole.stderr) == (0, "")
     in_place = len(whole.steps) - whole.steps[::-1].index("os.rename")
     committed = len(whole.steps) - whole.steps[::-1].index("commit")
-    steps = range(1, len(whole.steps) + 1) if SOAK else [in_place + 1, committed + 1][: 1 + world.takes_all]
+    steps = sorted({in_place + 1, committed + 1, *some_steps(whole.steps)})
     seen = set()
     for step in steps:
         prepare()
@@ -427,8 +457,7 @@ def test_copy_site_killed_at_every_step(world: World) -> None:
                 assert session.scalar(sa.select(sa.func.count(Entry.id))) == 3
         assert {"a.example", "c.example"} <= set(world.folder.folders())
     # The folder was there before the site, and the site before the end of the command.
-    assert (None, True) in seen
-    assert (WHOLE, True) in seen or not world.takes_all
+    assert {(None, True), (WHOLE, True)} <= seen
     Base.metadata.drop_all(world.engine)
 
 
@@ -438,7 +467,7 @@ def test_export_and_import_killed_at_steps_are_completed_by_the_same_command(wor
     file = world.folder.path / "site.zip"
     exported = world.commands.run(*EXPORT)
     assert (exported.code, exported.stderr) == (0, "")
-    for step in some_steps(exported.steps, world):
+    for step in some_steps(exported.steps):
         world.commands.killed_at(step, *EXPORT)
         with zipfile.ZipFile(file) as archive:
             assert archive.testzip() is None
@@ -446,7 +475,7 @@ def test_export_and_import_killed_at_steps_are_completed_by_the_same_command(wor
         assert again.code == 0, (step, again)
     imported = world.commands.run(*IMPORT)
     assert (imported.code, imported.stderr) == (0, "")
-    for step in some_steps(imported.steps, world):
+    for step in some_steps(imported.steps):
         assert world.commands.run(*ERASE_NEW).code == 0
         world.commands.killed_at(step, *IMPORT)
         check_new_site(world, IMPORT, step)
@@ -466,21 +495,26 @@ def check_new_site(world: World, command: tuple[str, ...], where: object) -> Non
     assert [numbers(world.engine, site.id) for site in sites.values()] == [(2, 2)] * 2
 
 
-def test_commands_on_archives_killed_at_any_moment(world: World, archives: Path) -> None:
+@pytest.mark.parametrize("part", range(10 if SOAK else 1))
+def test_commands_on_archives_killed_at_any_moment(world: World, archives: Path, part: int) -> None:
     """Each command a hundred times in the long run, and otherwise twice on SQLite and once on PostgreSQL."""
     prepare(world)
-    chance = random.Random(SEED)
+    chance = random.Random(f"{SEED} {part}")
     seconds = {
         command: world.commands.run(*command).seconds
-        for command in (EXPORT, IMPORT, ERASE_NEW, COPY, ERASE_NEW, REMOVE, RESTORE)
+        for command in (EXPORT, RESTORE_FROM, IMPORT, ERASE_NEW, COPY, ERASE_NEW, REMOVE, RESTORE)
     }
     codes = set()
-    for _ in range(100 if SOAK else 1 + world.takes_all):
+    for _ in range(10 if SOAK else 1 + world.takes_all):
+        site_id = get_site(world.engine, "a.example").site.id  # A site that was removed and restored has a new one.
         for command in (EXPORT, IMPORT, COPY):
             killed = world.commands.killed_after(chance.uniform(0, 1.2) * seconds[command], *command)
             codes.add(killed.code)
             if command == EXPORT:
                 assert world.commands.run(*EXPORT).code == 0
+                delete_comments(world, site_id)
+                killed = world.commands.killed_after(chance.uniform(0, 1.2) * seconds[RESTORE_FROM], *RESTORE_FROM)
+                check_restored_in_place(world, site_id, killed)
                 continue
             check_new_site(world, command, killed)
             assert world.commands.run(*ERASE_NEW).code == 0

@@ -23,7 +23,7 @@ from multisite.content.exports.index import ExportIndex, open_index
 from multisite.content.exports.links import OldBlog, Rewriter
 from multisite.content.exports.notes import ExportNotes
 from multisite.content.exports.redirects import old_addresses
-from multisite.content.exports.uploads import Placer, Uploads
+from multisite.content.exports.uploads import UploadImporter, Uploads
 from multisite.content.markdown import Rendered, shorten
 from multisite.content.page_paths import is_page_slug
 from multisite.content.redirect_rules import Rule
@@ -86,8 +86,8 @@ def import_ghost(  # noqa: PLR0913  # One argument for each option of the comman
         index.prefix = "urn:uuid:"
         _survey(tables, index, zone)
         rules = _redirects(path, redirects, uploads, index, notes)
-        placer = Placer(uploads or Uploads(), session, site, index, commits=not (strict or dry_run))
-        reader = _Reader(tables, index, notes, placer)
+        importer = UploadImporter(uploads or Uploads(), session, site, index, commits=not (strict or dry_run))
+        reader = _Reader(tables, index, notes, importer)
         save_articles(session, site, reader.read_all(progress), report, strict=strict, redirects=rules)
     notes.finish()
     return report
@@ -130,7 +130,7 @@ class _Reader:
     tables: Tables
     index: ExportIndex
     notes: ExportNotes
-    placer: Placer
+    importer: UploadImporter
 
     def read_all(self, progress: Callable[[int, int], None]) -> Iterator[Prepared]:
         """Yield the articles of all posts; report the posts that do not become one."""
@@ -180,7 +180,7 @@ class _Reader:
         if post.has_replaced_characters:
             self._note(post, "control characters", "replaced by spaces", lost=False)
         html = (_image(post) + drop_controls(post.html)).replace(_URL, "")
-        rewriter = Rewriter(_BLOG, self.index, self.placer, report)
+        rewriter = Rewriter(_BLOG, self.index, self.importer, report)
         picture = rewriter.picture(post.image.replace(_URL, "")) if post.image else None
         return *convert_html(html, rewriter.rewrite, report), picture
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from multisite.content.cleaning import ANCHOR_PREFIX
 from multisite.content.exports.index import ExportIndex
-from multisite.content.exports.uploads import Placer
+from multisite.content.exports.uploads import UploadImporter
 from multisite.content.old_site import bare_host
 from multisite.content.page_paths import address_of
 
@@ -79,17 +79,17 @@ class Rewriter:
 
     blog: OldBlog
     index: ExportIndex
-    placer: Placer
+    importer: UploadImporter
     on_lost: Callable[[int, str, str], None]
 
     def rewrite(self, tag: str, url: str, line: int) -> str:
         """Return the new URL for the one in the element `tag`; the same if there is none."""
         name = self.blog.upload_name(url)
         if name is not None:
-            placed = self.placer.place(name)
-            if placed.path is None:
-                self.on_lost(line, "file that is not imported", f"{url}: {placed.reason}" if placed.reason else url)
-            return placed.path or url
+            imported = self.importer.add(name)
+            if imported.path is None:
+                self.on_lost(line, "file that is not imported", f"{url}: {imported.reason}" if imported.reason else url)
+            return imported.path or url
         address = self.blog.address(url)
         if tag != "a":
             if address is not None or not _ABSOLUTE.match(url):
@@ -112,7 +112,7 @@ class Rewriter:
     def picture(self, url: str) -> str | None:
         """Return the path of an uploaded picture in the media of the site; None if it is elsewhere."""
         name = self.blog.upload_name(url)
-        return None if name is None else self.placer.place(name).picture
+        return None if name is None else self.importer.add(name).picture
 
     def _tag(self, address: str) -> str | None:
         archive = _ARCHIVE.fullmatch(address.removeprefix(self.blog.path))

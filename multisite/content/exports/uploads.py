@@ -24,7 +24,7 @@ from multisite.media import MediaRefused
 if TYPE_CHECKING:  # Requires the extra `media`, without which posts can be imported.
     from multisite.media import MediaLibrary
 
-__all__ = ["SIZE_IN_NAME", "Placed", "Placer", "Uploads"]
+__all__ = ["SIZE_IN_NAME", "ImportedUpload", "UploadImporter", "Uploads"]
 
 SIZE_IN_NAME = re.compile(r"-\d{1,5}x\d{1,5}(?=\.\w+$)")
 """What WordPress adds to the name of a smaller version of a picture."""
@@ -44,7 +44,7 @@ class Uploads:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class ImportedUpload:
     """The result for one file: its new URL path, or the reason why there is none."""
 
     path: str | None
@@ -57,7 +57,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Placer:
+class UploadImporter:
     """Adds files to the media of one site, each once.
 
     With `commits`, each file is committed by itself, before the entries that show it: a batch of entries can then be
@@ -70,15 +70,15 @@ class Placer:
     index: ExportIndex
     commits: bool
 
-    def place(self, name: str) -> Placed:
+    def add(self, name: str) -> ImportedUpload:
         """Add the uploaded file `name`, relative to the folder, and return where it is."""
         if self.uploads.folder is None or self.uploads.library is None:
-            return Placed(None)
+            return ImportedUpload(None)
         known = self.index.find_file(name)
         if known is None:
             known = self._add(self.uploads.folder, self.uploads.library, name)
             self.index.add_file(name, *known)
-        return Placed(*known)
+        return ImportedUpload(*known)
 
     def _add(self, folder: Path, library: MediaLibrary, name: str) -> tuple[str | None, str]:
         path = _find(folder, name)

@@ -26,7 +26,7 @@ from multisite.content.exports.links import Rewriter
 from multisite.content.exports.notes import ExportNotes
 from multisite.content.exports.paragraphs import add_paragraphs
 from multisite.content.exports.redirects import old_addresses
-from multisite.content.exports.uploads import SIZE_IN_NAME, Placer, Uploads
+from multisite.content.exports.uploads import SIZE_IN_NAME, UploadImporter, Uploads
 from multisite.content.exports.wordpress_menu import ITEM, OldItem, save_menu, target_of
 from multisite.content.exports.wordpress_posts import Post, is_internal, read_post
 from multisite.content.exports.wordpress_shortcodes import Attachment, expand_wordpress_shortcodes
@@ -91,8 +91,8 @@ def import_wordpress(
     zone = zone_of(site)
     with closing(Session(engine, info={"site": site})) as session, open_index(session, zone) as index:
         found = survey(path, index, zone)
-        placer = Placer(uploads or Uploads(), session, site, index, commits=not (strict or dry_run))
-        reader = _Reader(found, index, zone, notes, placer)
+        importer = UploadImporter(uploads or Uploads(), session, site, index, commits=not (strict or dry_run))
+        reader = _Reader(found, index, zone, notes, importer)
         redirects = old_addresses(index, found.blog.path, _LISTS, lambda text: notes.note(None, "address", text))
         save_articles(
             session,
@@ -114,7 +114,7 @@ class _Reader:
     index: ExportIndex
     zone: ZoneInfo
     notes: ExportNotes
-    placer: Placer
+    importer: UploadImporter
 
     def read_all(self, path: Path, progress: Callable[[int, int], None]) -> Iterator[Prepared]:
         """Yield the articles of all posts; report the posts that do not become one."""
@@ -202,7 +202,7 @@ class _Reader:
         content = expand_wordpress_shortcodes(content, lambda numbers: self._gallery(post, numbers), report)
         if is_classic:
             content = add_paragraphs(content)
-        rewriter = Rewriter(self.survey.blog, self.index, self.placer, report)
+        rewriter = Rewriter(self.survey.blog, self.index, self.importer, report)
         image = self._featured(post)
         figure = _figure(image, content) if image is not None else ""
         picture = rewriter.picture(image.url) if image is not None else None

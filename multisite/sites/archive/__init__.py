@@ -1,8 +1,8 @@
 """One site as one archive: export it, import it, copy it.
 
 An archive is a zip file that `docs/site-archives.md` describes. `plan` finds the tables and the references of an
-application, `values` the kinds of its columns; `rows_out` and `rows_in` write and insert rows, with new keys of `keys`;
-`reader` checks an archive as an untrusted file.
+application, `values` the kinds of its columns; `row_export` and `row_insertion` write and insert rows, with new keys of
+`keys`; `reader` checks an archive as an untrusted file.
 """
 
 from __future__ import annotations

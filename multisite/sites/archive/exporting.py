@@ -20,9 +20,10 @@ from multisite.directory.records import read_site
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.files import export_files
 from multisite.sites.archive.manifest import PARTS, SITE, Manifest
+from multisite.sites.archive.ownerless import ownerless_rows
 from multisite.sites.archive.plan import make_plan
 from multisite.sites.archive.revisions import application_revisions
-from multisite.sites.archive.rows_out import export_rows
+from multisite.sites.archive.row_export import export_rows
 from multisite.sites.archive.site_record import ArchivedSite
 from multisite.sites.archive.snapshot import snapshot
 from multisite.sites.archive.undeclared import undeclared_rows
@@ -99,6 +100,10 @@ def export_site(
             manifest.left_out += [
                 f"{_rows(count)} of {name}, which no model declares"
                 for name, count in undeclared_rows(connection, contents, settings.global_tables)
+            ]
+            manifest.left_out += [
+                f"{_rows(count)} of {name} that no site has, because {column} is NULL"
+                for name, column, count in ownerless_rows(connection, plan)
             ]
             rows = export_rows(connection, record.site, plan, writer, progress)
             refresh_folder(settings, record.site.folder)

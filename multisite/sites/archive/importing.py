@@ -24,17 +24,17 @@ from multisite.directory.models import AS_MULTISITE
 from multisite.directory.records import SiteRecord
 from multisite.errors import MultisiteError
 from multisite.sites.archive.addresses import AddressMap
+from multisite.sites.archive.archived_rows import ArchivedTable, archived_tables, check_rows
 from multisite.sites.archive.contents import SiteContents
+from multisite.sites.archive.converted_rows import ConvertedRows
 from multisite.sites.archive.files import extract_files, extract_folder, is_code
+from multisite.sites.archive.import_transaction import ImportTransaction
 from multisite.sites.archive.keys import KeyGroups, key_groups
 from multisite.sites.archive.manifest import PARTS, ROWS, SITE
 from multisite.sites.archive.plan import ArchivePlan, make_plan
 from multisite.sites.archive.reader import ArchiveReader, opening
 from multisite.sites.archive.revisions import application_revisions, check_revisions
-from multisite.sites.archive.rows_check import ArchivedTable, archived_tables, check_rows
-from multisite.sites.archive.rows_new import NewRows
 from multisite.sites.archive.site_record import ArchivedSite
-from multisite.sites.archive.storing import Storing
 from multisite.sites.archive.target_folder import TargetFolder
 from multisite.sites.archive.transform import Changes, Transform
 from multisite.sites.archive.unique_values import check_unique_values
@@ -192,16 +192,16 @@ class _Import:
                 if existing is not None and not with_templates:
                     folder.keep_templates()
                 columns, logged_as = self._options.get("columns", {}), self._options.get("logged_as", "import-site")
-                storing = Storing(self._site, plan, self._contents, transform, columns, logged_as)
-                with storing.transaction(self._engine, folder, existing) as connection:
+                transaction = ImportTransaction(self._site, plan, self._contents, transform, columns, logged_as)
+                with transaction.begin(self._engine, folder, existing) as connection:
                     keep = self._options.get("keep_keys", False)
                     with all_sites(f"reserving keys for the rows of {self._site.canonical}"):
                         groups.allocate(connection, [each.table for each in tables], keep=keep)
-                    rows = storing.insert(connection, tables, groups, self._progress)
-                    storing.import_parts(connection, parts)
+                    rows = transaction.insert(connection, tables, groups, self._progress)
+                    transaction.import_parts(connection, parts)
                     if on_stored := self._options.get("on_stored"):
-                        on_stored(connection, storing.site)
-                record = storing.record
+                        on_stored(connection, transaction.site)
+                record = transaction.record
         names = [name for name in self._reader.manifest.members if not name.startswith((f"{ROWS}/", SITE))]
         files = sum(1 for name in names if with_templates or not is_code(name))
         host = str(self._site.canonical if record is None else record.site)
@@ -240,7 +240,8 @@ class _Import:
             transform.setting(name, text)
         with self._engine.connect().execution_options(**AS_MULTISITE) as connection:
             counts = {
-                each.table.name: sum(1 for _ in NewRows(connection, 0, each, groups, transform)) for each in tables
+                each.table.name: sum(1 for _ in ConvertedRows(connection, 0, each, groups, transform))
+                for each in tables
             }
         return {name: count for name, count in counts.items() if count}
 

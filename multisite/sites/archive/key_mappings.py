@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from multisite.sites.archive.plan import Column
 
-__all__ = ["IntegerKeys", "KeyMapping", "Place", "RandomKeys", "as_uuid"]
+__all__ = ["IntegerKeys", "KeyMapping", "Place", "UuidKeys", "as_uuid"]
 
 CHECKED_KEYS = 500
 """How many keys one statement looks up."""
@@ -82,7 +82,7 @@ class IntegerKeys:
         return self._new[position]
 
 
-class RandomKeys:
+class UuidKeys:
     """UUIDs, also in columns with text. They are kept, unless one of them is taken by another row.
 
     New ones are computed from the old ones and a secret, so that only the old keys are in memory while they are looked

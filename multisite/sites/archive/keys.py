@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN
-from multisite.sites.archive.key_mappings import IntegerKeys, KeyMapping, Place, RandomKeys
+from multisite.sites.archive.key_mappings import IntegerKeys, KeyMapping, Place, UuidKeys
 from multisite.sites.archive.plan import ArchivePlan, Column, SiteTable
 
 __all__ = ["KeyGroups", "key_groups"]
@@ -75,7 +75,7 @@ def key_groups(plan: ArchivePlan) -> KeyGroups:
                     f"{'.'.join(place)} and {'.'.join(found[group].owner)} have keys of their own, and one column "
                     "refers to both: such rows cannot be given new keys"
                 )
-            found[group] = IntegerKeys(place) if column.kind.name == "integer" else RandomKeys(place)
+            found[group] = IntegerKeys(place) if column.kind.name == "integer" else UuidKeys(place)
     places = {place for link in links for place in link} | set(found)
     return KeyGroups({place: found[leader(place)] for place in places if leader(place) in found})
 

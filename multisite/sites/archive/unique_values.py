@@ -12,11 +12,11 @@ from sqlalchemy.engine import Connection
 from multisite.core.current_site import all_sites
 from multisite.errors import MultisiteError, escape_for_message
 from multisite.scoping.column import SITE_COLUMN, has_site_id
+from multisite.sites.archive.archived_rows import ArchivedTable, Row
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.key_mappings import IntegerKeys, as_uuid
 from multisite.sites.archive.keys import KeyGroups
 from multisite.sites.archive.plan import Column, SiteTable
-from multisite.sites.archive.rows_check import ArchivedTable, Row
 
 __all__ = ["check_unique_values"]
 

@@ -12,11 +12,11 @@ from sqlalchemy.engine import Dialect
 
 from multisite.sites.archive.plan import SiteTable
 
-__all__ = ["is_tied", "knots", "one_statement", "quoted_for_text", "quoted_table_for_text"]
+__all__ = ["cyclic_groups", "is_cyclic", "one_statement", "quoted_for_text", "quoted_table_for_text"]
 
 
-def knots(tables: Sequence[SiteTable]) -> Iterator[list[SiteTable]]:
-    """Yield the tables in their order, each together with the later ones that its rows need."""
+def cyclic_groups(tables: Sequence[SiteTable]) -> Iterator[list[SiteTable]]:
+    """Yield the tables in their order, each together with the later ones that its rows need; most are alone."""
     place = {each.name: number for number, each in enumerate(tables)}
     start = 0
     while start < len(tables):
@@ -29,10 +29,10 @@ def knots(tables: Sequence[SiteTable]) -> Iterator[list[SiteTable]]:
         start = number
 
 
-def is_tied(knot: list[SiteTable]) -> bool:
+def is_cyclic(group: list[SiteTable]) -> bool:
     """Return whether a row may need one that no order of insertion puts before it."""
-    table = knot[0]
-    return len(knot) > 1 or any(each.target == table.name and not each.is_optional for each in table.references)
+    table = group[0]
+    return len(group) > 1 or any(each.target == table.name and not each.is_optional for each in table.references)
 
 
 def one_statement(statements: list[str]) -> str:

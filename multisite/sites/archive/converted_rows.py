@@ -9,16 +9,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from multisite.errors import MultisiteError
+from multisite.sites.archive.archived_rows import ArchivedTable, Row
 from multisite.sites.archive.comparing import RowSum
 from multisite.sites.archive.keys import KeyGroups
 from multisite.sites.archive.plan import SharedReference, SiteTable, column_of
-from multisite.sites.archive.rows_check import ArchivedTable, Row
 from multisite.sites.archive.transform import Transform
 
-__all__ = ["NewRows"]
+__all__ = ["ConvertedRows"]
 
 
-class NewRows:
+class ConvertedRows:
     """The rows of one table for the site with the id `site_id`."""
 
     def __init__(

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from multisite.core.current_site import using_site
 from multisite.core.site import Site
 from multisite.scoping.column import has_site_id
-from multisite.sites.archive.knots import knots
+from multisite.sites.archive.cyclic_groups import cyclic_groups
 from multisite.sites.archive.plan import ArchivePlan, SiteTable, column_of, defer_foreign_keys
 
 __all__ = ["delete_rows"]
@@ -23,26 +23,26 @@ def delete_rows(connection: Connection, site: Site, plan: ArchivePlan) -> None:
                 connection.execute(sa.delete(excluded))
         if connection.dialect.name != "sqlite":
             _clear_cycles(connection, plan)
-        for knot in reversed(list(knots(list(plan.tables.values())))):
-            if len(knot) > 1 and connection.dialect.name != "sqlite":
-                _delete_together(connection, plan, knot)
+        for group in reversed(list(cyclic_groups(list(plan.tables.values())))):
+            if len(group) > 1 and connection.dialect.name != "sqlite":
+                _delete_together(connection, plan, group)
                 continue
-            for table in _owned_first(plan, knot):
+            for table in _owned_first(plan, group):
                 connection.execute(sa.delete(table.table).where(_is_of_site(plan, table)))
 
 
-def _owned_first(plan: ArchivePlan, knot: list[SiteTable]) -> list[SiteTable]:
+def _owned_first(plan: ArchivePlan, group: list[SiteTable]) -> list[SiteTable]:
     """Return the tables in an order in which the rows that lead to the site are deleted last."""
 
     def distance(table: SiteTable) -> int:
         return 0 if table.owner is None else 1 + distance(plan.tables[table.owner.target])
 
-    return sorted(knot, key=distance, reverse=True)
+    return sorted(group, key=distance, reverse=True)
 
 
-def _delete_together(connection: Connection, plan: ArchivePlan, knot: list[SiteTable]) -> None:
+def _delete_together(connection: Connection, plan: ArchivePlan, group: list[SiteTable]) -> None:
     """Delete rows that need each other: in one statement, at whose end PostgreSQL checks the references."""
-    last, *others = (sa.delete(table.table).where(_is_of_site(plan, table)) for table in knot)
+    last, *others = (sa.delete(table.table).where(_is_of_site(plan, table)) for table in group)
     parts = [other.cte(f"multisite_part_{number}") for number, other in enumerate(others)]
     connection.execute(last.add_cte(*parts))
 

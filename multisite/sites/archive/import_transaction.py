@@ -17,25 +17,25 @@ from multisite.core.site import Site
 from multisite.directory.models import AS_MULTISITE, SettingRow, SiteRow, raise_version
 from multisite.directory.records import SiteRecord, read_site_by_id
 from multisite.errors import MultisiteError
+from multisite.sites.archive.archived_rows import ArchivedTable
 from multisite.sites.archive.comparing import RowSum, different_columns, stable_texts, stored_rows
 from multisite.sites.archive.contents import SiteContents
+from multisite.sites.archive.converted_rows import ConvertedRows
 from multisite.sites.archive.keys import KeyGroups
 from multisite.sites.archive.plan import ArchivePlan
-from multisite.sites.archive.rows_check import ArchivedTable
-from multisite.sites.archive.rows_delete import delete_rows
-from multisite.sites.archive.rows_in import insert_rows
-from multisite.sites.archive.rows_new import NewRows
+from multisite.sites.archive.row_deletion import delete_rows
+from multisite.sites.archive.row_insertion import insert_rows
 from multisite.sites.archive.site_record import ArchivedSite
 from multisite.sites.archive.target_folder import TargetFolder
 from multisite.sites.archive.transform import Transform
 from multisite.sites.operator_log import record_site_change
 from multisite.sites.transaction import check_domain_free, insert_domain
 
-__all__ = ["Storing"]
+__all__ = ["ImportTransaction"]
 
 
-class Storing:
-    """Stores one archived site. `site` is known inside the transaction, and `record` after it."""
+class ImportTransaction:
+    """The transaction that stores one archived site. `site` is known inside the transaction, and `record` after it."""
 
     site: Site
     record: SiteRecord
@@ -57,7 +57,7 @@ class Storing:
         self._logged_as = logged_as
 
     @contextmanager
-    def transaction(self, engine: Engine, folder: TargetFolder, existing: SiteRecord | None) -> Iterator[Connection]:
+    def begin(self, engine: Engine, folder: TargetFolder, existing: SiteRecord | None) -> Iterator[Connection]:
         """Yield a connection for the rows, and store everything else before and after.
 
         The version of the directory is raised last, because from there on its other changes wait for the commit.
@@ -156,14 +156,14 @@ class Storing:
         Raises:
             MultisiteError: The database refuses a row, or has other rows afterwards.
         """
-        rows = [NewRows(connection, self.site.id, each, groups, self._transform) for each in tables]
+        rows = [ConvertedRows(connection, self.site.id, each, groups, self._transform) for each in tables]
         counts = insert_rows(connection, self.site, rows, progress)
         with using_site(self.site), stable_texts(connection):
             for each in rows:
                 self._compare(connection, each, progress)
         return counts
 
-    def _compare(self, connection: Connection, rows: NewRows, progress: Callable[[str], None]) -> None:
+    def _compare(self, connection: Connection, rows: ConvertedRows, progress: Callable[[str], None]) -> None:
         """Raise `MultisiteError` if the database has other rows of a table than those that were inserted."""
         table, wanted = rows.table, rows.archived.entry.rows
         found = RowSum(table.columns, connection.dialect)

@@ -16,11 +16,17 @@ from multisite.core.site import Site
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN, has_site_id
 from multisite.scoping.text import scoped_text
+from multisite.sites.archive.archived_rows import Row
 from multisite.sites.archive.contents import REFLECTED
-from multisite.sites.archive.knots import is_tied, knots, one_statement, quoted_for_text, quoted_table_for_text
+from multisite.sites.archive.converted_rows import ConvertedRows
+from multisite.sites.archive.cyclic_groups import (
+    cyclic_groups,
+    is_cyclic,
+    one_statement,
+    quoted_for_text,
+    quoted_table_for_text,
+)
 from multisite.sites.archive.plan import RowReference, SiteTable, column_of, defer_foreign_keys
-from multisite.sites.archive.rows_check import Row
-from multisite.sites.archive.rows_new import NewRows
 
 __all__ = ["insert_rows"]
 
@@ -32,7 +38,7 @@ STAGING = "multisite_rows_"
 
 
 def insert_rows(
-    connection: Connection, site: Site, tables: list[NewRows], progress: Callable[[str], None] = lambda line: None
+    connection: Connection, site: Site, tables: list[ConvertedRows], progress: Callable[[str], None] = lambda line: None
 ) -> dict[str, int]:
     """Insert the rows of an archive.
 
@@ -55,15 +61,15 @@ def insert_rows(
     with using_site(site):
         insertions = {each.table.name: _Insertion(connection, site, each) for each in tables}
         inserted: set[str] = set()
-        for knot in knots([each.table for each in tables]):
-            is_staged = connection.dialect.name != "sqlite" and is_tied(knot)
-            insertions_of_knot = [insertions[table.name] for table in knot]
-            for each in insertions_of_knot:
+        for group in cyclic_groups([each.table for each in tables]):
+            is_staged = connection.dialect.name != "sqlite" and is_cyclic(group)
+            of_group = [insertions[table.name] for table in group]
+            for each in of_group:
                 if count := each.insert(inserted, progress, is_staged=is_staged):
                     counts[each.table.name] = count
                 inserted.add(each.table.name)
             if is_staged:
-                _insert_staged(insertions_of_knot)
+                _insert_staged(of_group)
         for each in insertions.values():
             each.set_late_references()
     return counts
@@ -85,7 +91,7 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
 class _Insertion:
     """The insertion of one table."""
 
-    def __init__(self, connection: Connection, site: Site, rows: NewRows) -> None:
+    def __init__(self, connection: Connection, site: Site, rows: ConvertedRows) -> None:
         self.table: SiteTable = rows.table
         self._connection = connection
         self._site = site
