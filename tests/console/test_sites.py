@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from babel.messages.pofile import read_po
+from bs4 import BeautifulSoup
 from console_world import (
     CONSOLE,
     console_sites,
@@ -26,6 +27,8 @@ from content_sites import GARDEN, STERNWARTE, ContentSites
 from databases import fresh_database
 from editor_sites import PASSWORD, add_user, browser_of, log_in
 from editor_texts import console_texts
+from mako import parsetree
+from mako.lexer import Lexer
 from paths import ROOT
 from sqlalchemy import event
 from webtest import TestApp
@@ -533,6 +536,36 @@ def test_the_console_is_there_in_german(world: ContentSites, jane: TestApp) -> N
     assert page.html.h1.text == "Websites"
     assert page.html.html["lang"] == "de"
     assert jane.get("/", headers={"Accept-Language": "fr"}).html.h1.text == "Sites"
+
+
+UNTRANSLATED = {"multisite", "Python", "(UTC)", "kB", "multisite import-site site.zip", "multisite export-site .zip"}
+"""What templates of the console say in every language: names, units and commands."""
+
+SHOWN_ATTRIBUTES = ("alt", "aria-label", "placeholder", "title", "data-label")
+
+
+def words_in(template: str) -> set[str]:
+    """Return the words of a Mako template that are in it as such, and not results of expressions."""
+
+    def texts(nodes: Any) -> Iterator[str]:
+        for node in nodes:
+            if isinstance(node, parsetree.Text):
+                yield node.content
+            elif isinstance(node, parsetree.Tag) and node.keyword != "doc":
+                yield from texts(node.nodes)
+
+    soup = BeautifulSoup("".join(texts(Lexer(template).parse().nodes)), "html.parser")
+    attributes = (tag.get(name, "") for tag in soup.find_all() for name in SHOWN_ATTRIBUTES)
+    found = (" ".join(text.split()) for text in [*soup.find_all(string=True), *attributes])
+    return {text for text in found if re.search("[A-Za-z]{2}", text) and text != "html"}
+
+
+def test_templates_show_no_words_that_are_not_translated() -> None:
+    assert words_in('<p title="Two ${t("words")}">${t("One")} &middot; Three</p>') == {"Two", "· Three"}
+    templates = sorted((ROOT / "multisite" / "console" / "templates").glob("*.mako"))
+    assert len(templates) > 20
+    for path in templates:
+        assert words_in(path.read_text("utf-8")) <= UNTRANSLATED, path.name
 
 
 def test_texts_of_sites_are_escaped(world: ContentSites, jane: TestApp, post: Any, spare: Any) -> None:

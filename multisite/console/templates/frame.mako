@@ -1,4 +1,14 @@
 ## The HTML document of every page of the console.
+<%!
+ICONS = {
+    "sites": "M4 4h6v6H4zM14 4h6v6h-6zM4 14h6v6H4zM14 14h6v6h-6z",
+    "removed": "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5",
+    "jobs": "M12 7v5l3 3M21 12a9 9 0 1 1-18 0a9 9 0 0 1 18 0z",
+    "log": "M9 6h11M9 12h11M9 18h11M4 6h1M4 12h1M4 18h1",
+    "health": "M3 12h4l3-8 4 16 3-8h4",
+    "operators": "M12 12a4 4 0 1 0 0-8a4 4 0 0 0 0 8zM4 21c0-4 4-6 8-6s8 2 8 6",
+}
+%>\
 <!doctype html>
 <html lang="${language}">
 <head>
@@ -17,7 +27,7 @@
     <ul>
 % for route, text, role, routes in navigation:
 % if may(role):
-      <li><a href="${path(route)}"${' aria-current="page"' if here in routes else '' | n}>${t(text)}${job_badges() if route == "jobs" else ""}</a></li>
+      <li><a href="${path(route)}"${' aria-current="page"' if here in routes else '' | n}><svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><path d="${ICONS[route]}"/></svg><span>${t(text)}</span>${job_badges() if route == "jobs" else ""}</a></li>
 % endif
 % endfor
     </ul>

@@ -23,7 +23,7 @@
     <td class="day"><time datetime="${each.at.isoformat(timespec="seconds")}">${when(each.at)}</time></td>
     <td class="who" data-label="${t('Who')}">${each.who}\
 % if each.address:
-, <small>${each.address}</small>\
+ <small>${each.address}</small>\
 % endif
 </td>
     <td class="what" data-label="${t('Action')}">${each.what}</td>

@@ -31,6 +31,6 @@
   </p>
 % endfor
 % if may_change:
-  <p><button type="submit">${t("Save the settings")}</button></p>
+  <p class="save-bar"><button type="submit">${t("Save the settings")}</button></p>
 % endif
 </form>
