@@ -65,7 +65,7 @@ def test_the_log_is_filtered(sites: ContentSites) -> None:
     browser = log_in_to_console(sites, "luca", "look")
     page = browser.get("/log?who=berta")
     newest, older = cells(page)
-    assert newest[1:4] == ["berta (console), 192.0.2.7", "set", str(sites.sternwarte)]
+    assert newest[1:4] == ["berta (console) 192.0.2.7", "set", str(sites.sternwarte)]
     assert newest[4] == 'setting api_key (hidden) setting colour ["red"]'
     assert older[4] == "name <b>Old</b> → New"
     assert "<b>Old" not in page.text
