@@ -45,6 +45,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 NOTE = VENV / "dev.json"
+PEERS = VENV / "peers"
 FORMER_METADATA = ROOT / "multisite.egg-info"
 INSTALL_LOG = VENV / "install.log"
 INI = ROOT / "development.ini"
@@ -575,7 +576,23 @@ def docs(_options):
 def bench(options):
     """Run the benchmark and return its exit code."""
     ensure_environment("test")
+    if not options.rest:
+        install_peers()
     return run_to_end([PYTHON, "-m", "benchmarks", *options.rest])
+
+
+def install_peers():
+    """Install the other frameworks of the benchmark's table, which leaves them out if they cannot be installed.
+
+    Into a folder of their own, because the package of django-multisite2 is called `multisite` as well.
+    """
+    if PEERS.exists():
+        return
+    draft = PEERS.with_suffix(".new")
+    shutil.rmtree(draft, ignore_errors=True)
+    packages = ["Flask>=3.1", "Django>=5.2", "django-multisite2>=2.0"]
+    if run_quietly([*pip_command(), "install", "--no-input", "--target", str(draft), *packages]):
+        draft.rename(PEERS)
 
 
 def architecture(_options):

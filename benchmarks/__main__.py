@@ -135,7 +135,11 @@ def _summarize(against: str | None, *, short: bool) -> int:
     print(_machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder:
         if against is None:
-            print(summary.format_table(*summary.count(Path(folder))))
+            ours, baseline = summary.count(Path(folder))
+            peers = summary.count_peers(Path(folder))
+            if not peers:
+                print("Flask and Django are not measured: dev.py installs them.", file=sys.stderr)
+            print(summary.format_table(ours, baseline, peers))
             return 0
         try:
             now, before = summary.compare(Path(folder), against, summary.SHORT if short else None)

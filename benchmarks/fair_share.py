@@ -1,7 +1,9 @@
 """A busy site and a quiet one: response times of the quiet site, with and without the limit on a site's requests.
 
-`python -m benchmarks.fair_share`: waitress with eight threads, sixteen clients of the busy site without pauses, and one
-client of the quiet site, whose responses are timed; each in its own process. First alone, then under load, in turns.
+`python -m benchmarks.fair_share`: waitress with eight threads, sixteen clients of the busy site, and one client of the
+quiet site, whose responses are timed; each in its own process. First alone, then under load, in turns. With the limit,
+most requests to the busy site are refused. Its clients then send the next one at once, or wait for half a second, as
+`Retry-After` asks them to. On a machine that does something else too, the ratios mean nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ THREADS = 8
 VISITORS = 16
 SLEEP_SECONDS = 0.1
 LIMIT = 4
+PAUSES = (0.5, 0.0)
+"""How long a client waits after a refusal, in seconds."""
+AIM = 1.5
+"""How many times as long as alone the 99th percentile may be."""
 BUSY, OTHER = "busy.example", "other.example"
 
 
@@ -78,13 +84,13 @@ def _served(folder: Path, limit: int) -> Iterator[int]:
         yield int(found[1])
 
 
-def hammer(port: int) -> None:
+def hammer(port: int, pause_seconds: float) -> None:
     """Request the slow page with many clients until killed. Runs in its own process."""
     for _ in range(VISITORS):
-        threading.Thread(target=_ask_for_ever, args=(port,)).start()
+        threading.Thread(target=_ask_for_ever, args=(port, pause_seconds)).start()
 
 
-def _ask_for_ever(port: int) -> None:
+def _ask_for_ever(port: int, pause_seconds: float) -> None:
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     while True:
         try:
@@ -92,8 +98,7 @@ def _ask_for_ever(port: int) -> None:
             answer = connection.getresponse()
             answer.read()
             if answer.status == 503:
-                # Without a pause, this would only measure how fast requests are refused.
-                time.sleep(SLEEP_SECONDS)
+                time.sleep(pause_seconds)
         except (HTTPException, OSError):
             connection.close()
 
@@ -115,45 +120,63 @@ def _percentile_99(seconds: Sequence[float]) -> float:
     return statistics.quantiles(seconds, n=100)[98]
 
 
-def measure(rounds: int, times: int) -> str:
+def measure(runs: int, times: int) -> str:
     """Return a table: response times of the quiet site alone and under load, without and with the limit."""
-    lines = [f"{'limit':<22}{'median alone':>14}{'hammered':>12}{'p99 alone':>12}{'hammered':>12}{'ratio':>8}"]
+    heads = [
+        "limit",
+        "pause after a refusal, s",
+        "median alone, ms",
+        "under load",
+        "99th percentile alone",
+        "under load",
+    ]
+    lines = [" | ".join(["| " + heads[0], *heads[1:], "×", f"runs within {AIM} |"]), "|---|" + "---:|" * 7]
     with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder:
-        for limit in (0, LIMIT):
+        # Without the limit nothing is refused.
+        for limit, pause in ((0, PAUSES[0]), *((LIMIT, pause) for pause in PAUSES)):
             with _served(Path(folder), limit) as port:
                 _visit(port, 50)
-                alone: list[float] = []
-                hammered: list[float] = []
-                for _ in range(rounds):
-                    alone += _visit(port, times)
-                    with _running("--hammer", str(port)):
-                        time.sleep(1 + 3 * SLEEP_SECONDS)
-                        hammered += _visit(port, times)
-            results = [statistics.median(alone), statistics.median(hammered)]
-            results += [_percentile_99(alone), _percentile_99(hammered)]
-            name = f"{limit} of {THREADS} threads" if limit else "none"
-            cells = "".join(
-                f"{1000 * each:>{width}.2f}ms" for each, width in zip(results, (12, 10, 10, 10), strict=True)
-            )
-            lines.append(f"{name:<22}{cells}{results[3] / results[2]:>8.1f}")
+                found = [_run(port, times, pause) for _ in range(runs)]
+            lines.append(format_line(limit, pause, found))
     return "\n".join(lines)
+
+
+def _run(port: int, times: int, pause: float) -> tuple[list[float], list[float]]:
+    alone = _visit(port, times)
+    with _running("--hammer", str(port), str(pause)):
+        time.sleep(1 + 3 * SLEEP_SECONDS)
+        return alone, _visit(port, times)
+
+
+def format_line(limit: int, pause: float, runs: Sequence[tuple[list[float], list[float]]]) -> str:
+    """Return the median of the runs, with the least and the greatest ratio."""
+    medians = [[statistics.median(seconds) for seconds in run] for run in runs]
+    percentiles = [[_percentile_99(seconds) for seconds in run] for run in runs]
+    ratios = [loaded / alone for alone, loaded in percentiles]
+    columns = (*zip(*medians, strict=True), *zip(*percentiles, strict=True))
+    cells = [f"{1000 * statistics.median(column):.1f}" for column in columns]
+    name = f"{limit} of {THREADS} threads" if limit else "none"
+    waits = f"{pause:g}" if limit else ""
+    within = sum(ratio <= AIM for ratio in ratios)
+    cells += [f"{min(ratios):.1f}–{max(ratios):.1f}", f"{within} of {len(runs)}"]
+    return " | ".join(["| " + name, waits, *cells]) + " |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve, or measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fair_share")
     parser.add_argument("--serve", nargs=2, metavar=("URL", "LIMIT"), help=argparse.SUPPRESS)
-    parser.add_argument("--hammer", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    parser.add_argument("--hammer", nargs=2, metavar=("PORT", "PAUSE"), help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="only check that it works; the results mean nothing")
     options = parser.parse_args(arguments)
     if options.serve:
         serve(options.serve[0], int(options.serve[1]))
     elif options.hammer:
-        hammer(options.hammer)
+        hammer(int(options.hammer[0]), float(options.hammer[1]))
     elif options.quick:
         print(measure(1, 5))
     else:
-        print(measure(5, 100))
+        print(measure(6, 300))
 
 
 if __name__ == "__main__":

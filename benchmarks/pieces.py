@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.measured import Measured
 from benchmarks.page import TEMPLATES, environ_of, host_of
 
-__all__ = ["BASELINE", "KINDS", "Pieces"]
+__all__ = ["BASELINE", "KINDS", "PEERS", "PEERS_FOLDER", "Pieces"]
 
 STYLE = "body { margin: 0; color: #222; background: #fff; font: 1rem/1.5 sans-serif; }\n" * 60
 """The content of the static file, some 4 kB."""
@@ -45,6 +45,13 @@ class Pieces(Measured):
         """Do a piece of work once, and return the status of its response, or its result."""
         return str(self.work[name](1))
 
+    def body(self, name: str) -> str:
+        """Return the body of the response to the request that a piece of work sends."""
+        work = self.work[name]
+        if not isinstance(work, _Asking):
+            raise TypeError(f"{name} sends no request")
+        return work.body()
+
 
 def _multisite_settings(folder: Path) -> dict[str, str]:
     return {
@@ -55,17 +62,21 @@ def _multisite_settings(folder: Path) -> dict[str, str]:
     }
 
 
-def _asking(app: Any, path: str, host: str = KNOWN_HOST, *, query: str = "", **headers: str) -> Callable[[int], str]:
-    """Return the work of sending a request `count` times; it returns the last status."""
+class _Asking:
+    """The work of sending a request some times; it returns the last status."""
 
-    def asking(count: int) -> str:
+    def __init__(self, app: Any, path: str, host: str = KNOWN_HOST, *, query: str = "", **headers: str) -> None:
+        self._app, self._path, self._host, self._more = app, path, host, {"QUERY_STRING": query} | headers
+
+    def __call__(self, count: int) -> str:
+        app, path, host, more = self._app, self._path, self._host, self._more
         answered: list[str] = []
 
         def start_response(status: str, response_headers: Any, exc_info: Any = None) -> None:
             answered.append(status)
 
         for _ in range(count):
-            environ = environ_of(path, host) | {"QUERY_STRING": query} | headers
+            environ = environ_of(path, host) | more
             chunks = app(environ, start_response)
             for _chunk in chunks:
                 pass
@@ -74,7 +85,13 @@ def _asking(app: Any, path: str, host: str = KNOWN_HOST, *, query: str = "", **h
                 close()
         return answered[-1]
 
-    return asking
+    def body(self) -> str:
+        """Send the request once and return the body of the response."""
+        chunks = self._app(environ_of(self._path, self._host) | self._more, lambda *_: None)
+        try:
+            return b"".join(chunks).decode()
+        finally:
+            getattr(chunks, "close", lambda: None)()
 
 
 def _remember_files() -> None:
@@ -111,16 +128,16 @@ def _baseline(folder: Path) -> dict[str, Callable[[int], Any]]:
         add_views(config, latest, Entry)
         app = config.make_wsgi_app()
     return {
-        "page": _asking(app, "/"),
-        "static file": _asking(app, "/static/style.css"),
-        "static file, 304": _asking(app, "/static/style.css", HTTP_IF_MODIFIED_SINCE="Tue, 01 Jan 2999 00:00:00 GMT"),
+        "page": _Asking(app, "/"),
+        "static file": _Asking(app, "/static/style.css"),
+        "static file, 304": _Asking(app, "/static/style.css", HTTP_IF_MODIFIED_SINCE="Tue, 01 Jan 2999 00:00:00 GMT"),
     }
 
 
 def _page(folder: Path) -> dict[str, Callable[[int], Any]]:
     from benchmarks.served import with_own_session
 
-    return {"page": _asking(with_own_session(_multisite_settings(folder)), "/")}
+    return {"page": _Asking(with_own_session(_multisite_settings(folder)), "/")}
 
 
 def _columns(folder: Path) -> dict[str, Callable[[int], Any]]:
@@ -142,7 +159,7 @@ def _columns(folder: Path) -> dict[str, Callable[[int], Any]]:
             renderer="benchmarks:templates/columns.mako",
         )
         app = config.make_wsgi_app()
-    return {"page, columns": _asking(app, "/")}
+    return {"page, columns": _Asking(app, "/")}
 
 
 def _once(folder: Path) -> dict[str, Callable[[int], Any]]:
@@ -158,7 +175,7 @@ def _once(folder: Path) -> dict[str, Callable[[int], Any]]:
         config.include("multisite")
         add_views(config, lambda request: request.dbsession.scalars(newest).all(), Entry)
         app = config.make_wsgi_app()
-    return {"page, entities, statement built once": _asking(app, "/")}
+    return {"page, entities, statement built once": _Asking(app, "/")}
 
 
 def _multisite(folder: Path) -> dict[str, Callable[[int], Any]]:
@@ -190,14 +207,14 @@ def _multisite(folder: Path) -> dict[str, Callable[[int], Any]]:
     def another_host(count: int) -> str:
         status = ""
         for _ in range(count):
-            status = _asking(app, "/", f"unknown{next(unknown)}.example")(1)
+            status = _Asking(app, "/", f"unknown{next(unknown)}.example")(1)
         return status
 
     return {
-        "static file": _asking(app, "/static/style.css"),
-        "static file, 304": _asking(app, "/static/style.css", HTTP_IF_NONE_MATCH=tag),
+        "static file": _Asking(app, "/static/style.css"),
+        "static file, 304": _Asking(app, "/static/style.css", HTTP_IF_NONE_MATCH=tag),
         "static_path": static_path,
-        "unknown host": _asking(app, "/", "unknown.example"),
+        "unknown host": _Asking(app, "/", "unknown.example"),
         "unknown host, another each time": another_host,
     }
 
@@ -219,7 +236,7 @@ def _cached(folder: Path) -> dict[str, Callable[[int], Any]]:
             page_cache=True,
         )
         app = config.make_wsgi_app()
-    return {"cached page": _asking(app, "/")}
+    return {"cached page": _Asking(app, "/")}
 
 
 def _reference(folder: Path) -> dict[str, Callable[[int], Any]]:
@@ -233,8 +250,29 @@ def _reference(folder: Path) -> dict[str, Callable[[int], Any]]:
         "multisite.sites_dir": str(root / "sites"),
         "multisite.templates_dir": str(root / "templates"),
     }
-    return {"home page of the reference application": _asking(main({}, **settings), "/", "garden.localhost")}
+    return {"home page of the reference application": _Asking(main({}, **settings), "/", "garden.localhost")}
 
+
+PEERS_FOLDER = Path(sys.prefix, "peers")
+"""Where `dev.py bench` installs Flask, Django and django-multisite2, whose package has the same name as ours."""
+
+
+def _flask(folder: Path) -> dict[str, Callable[[int], Any]]:
+    sys.path.insert(0, str(PEERS_FOLDER))
+    from benchmarks.flask_page import main
+
+    return {"page": _Asking(main(f"sqlite:///{folder}/bench.db"), "/")}
+
+
+def _django(folder: Path) -> dict[str, Callable[[int], Any]]:
+    sys.path.insert(0, str(PEERS_FOLDER))
+    from benchmarks.django_page import main
+
+    return {"page": _Asking(main(folder), "/")}
+
+
+PEERS: dict[str, Callable[[Path], dict[str, Callable[[int], Any]]]] = {"flask": _flask, "django": _django}
+"""The applications of other frameworks."""
 
 KINDS: dict[str, Callable[[Path], dict[str, Callable[[int], Any]]]] = {
     BASELINE: _baseline,
@@ -244,6 +282,7 @@ KINDS: dict[str, Callable[[Path], dict[str, Callable[[int], Any]]]] = {
     "multisite": _multisite,
     "cached": _cached,
     "reference": _reference,
+    **PEERS,
 }
 
 

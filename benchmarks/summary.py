@@ -15,10 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.interleaving import count_instructions
-from benchmarks.pieces import BASELINE
+from benchmarks.pieces import BASELINE, PEERS, PEERS_FOLDER
 from benchmarks.process import ROOT, Process, count_whole_process
 
-__all__ = ["ROWS", "SHORT", "Counted", "Row", "compare", "count", "format_comparison", "format_table", "worse"]
+__all__ = [
+    "ROWS",
+    "SHORT",
+    "Counted",
+    "Row",
+    "check_out",
+    "compare",
+    "count",
+    "count_peers",
+    "format_comparison",
+    "format_table",
+    "worse",
+]
 
 START = "start to the first page"
 TOLERANCE = 0.02
@@ -92,16 +104,7 @@ def count(folder: Path, wanted: Iterable[str] | None = None, *, root: Path = ROO
         kind, pieces, seed = task
         if pieces == [START]:
             return {START: count_whole_process(["benchmarks.pieces", kind, str(folder), "--once", "page"], root)}
-        own, words = folder / f"process of {kind}, {seed}", ["benchmarks.pieces", kind, str(folder)]
-        with Process(kind, words, own, callgrind=True, seed=seed, root=root) as process:
-            pieces = list(dict.fromkeys(pieces))
-            for piece in pieces:
-                process.ask("run", piece, _WARM_UP)
-            process.ask("freeze")
-            # A call of static_path costs less than callgrind's own work between two counts varies.
-            many = [piece for piece in pieces if piece == "static_path"]
-            found = count_instructions(process, [piece for piece in pieces if piece not in many], _COUNTED)
-            return found | count_instructions(process, many, 100 * _COUNTED)
+        return _count(kind, list(dict.fromkeys(pieces)), folder, seed, root)
 
     ours: dict[str, list[float]] = {}
     baseline: dict[str, list[float]] = {}
@@ -112,24 +115,76 @@ def count(folder: Path, wanted: Iterable[str] | None = None, *, root: Path = ROO
     return _medians(ours), _medians(baseline)
 
 
+def _count(kind: str, pieces: Sequence[str], folder: Path, seed: int, root: Path) -> Counted:
+    own, words = folder / f"process of {kind}, {seed}", ["benchmarks.pieces", kind, str(folder)]
+    with Process(kind, words, own, callgrind=True, seed=seed, root=root) as process:
+        for piece in pieces:
+            process.ask("run", piece, _WARM_UP)
+        process.ask("freeze")
+        # A call of static_path costs less than callgrind's own work between two counts varies.
+        many = [piece for piece in pieces if piece == "static_path"]
+        found = count_instructions(process, [piece for piece in pieces if piece not in many], _COUNTED)
+        return found | count_instructions(process, many, 100 * _COUNTED)
+
+
+def count_peers(folder: Path) -> Counted:
+    """Return the instructions of the page in each other framework, by the names of `PEERS`.
+
+    Returns:
+        Nothing if they are not installed.
+
+    Args:
+        folder: The folder that `count` has prepared.
+
+    Raises:
+        subprocess.CalledProcessError: Django does not start.
+        RuntimeError: They do not serve the page of the baseline, so that they cannot be compared.
+    """
+    if not PEERS_FOLDER.exists():
+        return {}
+    subprocess.run([sys.executable, "-m", "benchmarks.django_page", str(folder)], cwd=ROOT, check=True)
+    pages = {kind: _body(kind, folder) for kind in (BASELINE, *PEERS)}
+    if len(set(pages.values())) != 1:
+        raise RuntimeError(f"these pages differ: {pages}")
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda kind: _count(kind, ["page"], folder, 0, ROOT)["page"], PEERS)
+        return dict(zip(PEERS, found, strict=True))
+
+
+def _body(kind: str, folder: Path) -> str:
+    with Process(kind, ["benchmarks.pieces", kind, str(folder)], folder / f"page of {kind}") as process:
+        body: str = process.ask("body", "page")
+        return body
+
+
 def _medians(counted: Mapping[str, Sequence[float]]) -> Counted:
     return {piece: statistics.median(instructions) for piece, instructions in counted.items()}
 
 
-def format_table(ours: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+def format_table(ours: Mapping[str, float], baseline: Mapping[str, float], peers: Mapping[str, float]) -> str:
     """Return the table in Markdown; a ratio or cost over its aim is marked."""
-    lines = ["| 1000 instructions | multisite | plain Pyramid | × | aim |", "|---|---:|---:|---:|---:|"]
+    names = {"flask": "Flask", "django": "Django"}
+    heads = ["1000 instructions", "multisite", "plain Pyramid", *(names[peer] for peer in peers), "×", "aim"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for row in ROWS:
-        mine = ours[row.piece] / 1000
+        mine = ours[row.piece]
+        cells = [row.piece, _thousands(mine)]
         if row.peer is None:
-            mark = "" if mine <= row.aim else " (over)"
-            digits = 0 if mine >= 100 else 1
-            lines.append(f"| {row.piece} | {mine:,.{digits}f}{mark} | | | {row.aim:,.0f} |")
-            continue
-        peer = baseline[row.peer] / 1000
-        mark = "" if mine / peer <= row.aim else " (over)"
-        lines.append(f"| {row.piece} | {mine:,.0f} | {peer:,.0f} | {mine / peer:.3f}{mark} | {row.aim:g} |")
+            mark = "" if mine / 1000 <= row.aim else " (over)"
+            cells[1] += mark
+            cells += ["" for _ in range(len(peers) + 2)] + [f"{row.aim:,.0f}"]
+        else:
+            ratio = mine / baseline[row.peer]
+            others = [_thousands(peers[peer]) if row.peer == "page" else "" for peer in peers]
+            cells += [_thousands(baseline[row.peer]), *others]
+            cells += [f"{ratio:.3f}" + ("" if ratio <= row.aim else " (over)"), f"{row.aim:g}"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _thousands(instructions: float) -> str:
+    thousands = instructions / 1000
+    return f"{thousands:,.0f}" if thousands >= 100 else f"{thousands:,.1f}"
 
 
 def worse(now: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
@@ -152,7 +207,7 @@ def compare(folder: Path, commit: str, wanted: Sequence[str] | None) -> tuple[Co
         LookupError: There is no such commit here.
     """
     root = folder / "tree"
-    _check_out(commit, root)
+    check_out(commit, root)
     found = []
     for name, tree in (("now", ROOT), ("before", root)):
         own = folder / name
@@ -161,7 +216,7 @@ def compare(folder: Path, commit: str, wanted: Sequence[str] | None) -> tuple[Co
     return found[0], found[1]
 
 
-def _check_out(commit: str, root: Path) -> None:
+def check_out(commit: str, root: Path) -> None:
     """Write the files of `commit` into the new folder `root`, with the benchmark of today."""
     parts = ["multisite", "templates", "sites"]
     done = subprocess.run(["git", "archive", commit, *parts], cwd=ROOT, capture_output=True, check=False)

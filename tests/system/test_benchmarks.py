@@ -23,7 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
 from webtest import TestApp
 
-from benchmarks import archives, console, layouts, live, memory, pieces, search, sizing, summary
+from benchmarks import archives, console, fair_share, layouts, live, memory, pieces, profile, search, sizing, summary
 from benchmarks.__main__ import PARTS
 from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import HAND, SCOPED, check_results
@@ -246,8 +246,15 @@ def test_a_quick_run_of_sizes_prints_every_page_of_both_databases() -> None:
 # The table, and the comparison with an earlier commit
 
 
-def test_each_piece_of_the_table_responds(tmp_path: Path) -> None:
-    run("-m", "benchmarks.pieces", "prepare", str(tmp_path))
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the files and databases of all applications."""
+    folder = tmp_path_factory.mktemp("pieces")
+    run("-m", "benchmarks.pieces", "prepare", str(folder))
+    return folder
+
+
+def test_each_piece_of_the_table_responds(prepared: Path) -> None:
     wanted: dict[str, list[str]] = {}
     for row in summary.ROWS:
         if row.piece != summary.START:
@@ -256,13 +263,35 @@ def test_each_piece_of_the_table_responds(tmp_path: Path) -> None:
                 wanted.setdefault(pieces.BASELINE, []).append(row.peer)
     statuses = {"unknown host": "404 Not Found", "static file, 304": "304 Not Modified"}
     for kind, names in wanted.items():
-        printed = run("-W", "ignore", "-m", "benchmarks.pieces", kind, str(tmp_path), "--once", *names).splitlines()
+        printed = run("-W", "ignore", "-m", "benchmarks.pieces", kind, str(prepared), "--once", *names).splitlines()
         for piece, said in zip(names, printed, strict=True):
             if piece == "static_path":
                 assert said.startswith("/static/style.css?v=")
             else:
                 assert said == statuses.get(piece, "200 OK"), piece
     assert {row.piece for row in summary.ROWS} >= set(summary.SHORT)
+
+
+def test_the_profile_of_a_page_knows_its_packages(prepared: Path) -> None:
+    counted = json.loads(run("-W", "ignore", "-m", "benchmarks.profile", "--count", "page", str(prepared)))
+    assert {"SQLAlchemy", "Pyramid, WebOb", "the templates", "Python", "multisite.scoping", "the benchmark"} <= {
+        *counted
+    }
+    # Nothing is left over under the name of a file.
+    assert not [name for name in counted if "/" in name or name.endswith((".py", ".mako"))]
+    # The page of ten entries escapes some fifty texts, each in a function of multisite.templates that calls one in C.
+    assert counted["multisite.templates"][1] >= 50
+    assert profile.package_of("/env/lib/python3.11/site-packages/zope/sqlalchemy/datamanager.py").startswith(
+        "pyramid_tm"
+    )
+    table = profile.format_profile({"plain": {"a": (1, 1), "b": (2_000, 30)}, "ours": {"a": (5, 1)}})
+    assert table.splitlines()[2:] == ["| a | 1, 1 | 5, 1 |", "| b | 2,000, 30 |  |", "| all | 2,001, 31 | 5, 1 |"]
+
+
+def test_a_line_of_the_fair_share_says_how_many_runs_are_within_the_aim() -> None:
+    alone, loaded, slow = [0.001] * 300, [0.0012] * 300, [0.004] * 300
+    line = fair_share.format_line(4, 0.0, [(alone, loaded), (alone, loaded), (alone, slow)])
+    assert line == "| 4 of 8 threads | 0 | 1.0 | 1.2 | 1.0 | 1.2 | 1.2–4.0 | 2 of 3 |"
 
 
 def test_only_what_costs_clearly_more_is_worse() -> None:
@@ -277,10 +306,21 @@ def test_only_what_costs_clearly_more_is_worse() -> None:
 def test_the_table_marks_what_is_over_its_aim() -> None:
     ours = {row.piece: 600_000.0 for row in summary.ROWS}
     peers = {row.peer: 1_000_000.0 for row in summary.ROWS if row.peer is not None}
-    table = summary.format_table(ours, peers)
-    assert "| page | 600 | 1,000 | 0.600 | 0.62 |" in table
-    assert "| page, columns | 600 | 1,000 | 0.600 (over) | 0.5 |" in table
-    assert "| static_path | 600 (over) | | | 5 |" in table
+    table = summary.format_table(ours, peers, {"flask": 700_000.0, "django": 2_000_000.0})
+    assert "| 1000 instructions | multisite | plain Pyramid | Flask | Django | × | aim |" in table
+    assert "| page | 600 | 1,000 | 700 | 2,000 | 0.600 | 0.62 |" in table
+    assert "| page, columns | 600 | 1,000 | 700 | 2,000 | 0.600 (over) | 0.5 |" in table
+    assert "| static file | 600 | 1,000 |  |  | 0.600 (over) | 0.15 |" in table
+    assert "| static_path | 600 (over) |  |  |  |  | 5 |" in table
+    assert "| page | 600 | 1,000 | 0.600 | 0.62 |" in summary.format_table(ours, peers, {})
+
+
+def test_the_three_ways_to_write_the_page_serve_the_same(prepared: Path) -> None:
+    rows = [row for row in summary.ROWS if row.piece.startswith("page")]
+    assert len(rows) == 3
+    served = {pieces.Pieces(row.kind, str(prepared)).body(row.piece) for row in rows}
+    assert len(served) == 1
+    assert served.pop().count("<article>") == 10
 
 
 def test_an_unknown_commit_is_an_error() -> None:
