@@ -127,8 +127,9 @@ class DirectoryCache:
             DirectoryUnavailable: If `key` is not cached and the database does not answer.
         """
         now = self._clock()
-        entry = self._cached(key)
-        if entry is None or not self._is_fresh(entry, now):
+        # `_cached` and `_is_fresh`, written out because every request needs them.
+        entry = self._known.get(key) or self._unknown.get(key)
+        if entry is None or entry.version != self._version or now >= entry.expires:
             if self._is_ruled_out(key, now):
                 return None
             return self._refresh(key, entry, now, wait_seconds=self._query_timeout_seconds).matches

@@ -115,8 +115,8 @@ class Directory:
         """
         matches = self.matches_of(host)
         match = None if matches is None else matches.find(port, path)
-        # Visitors do not see disabled sites; scripts do, by `resolve`.
-        return match if match is None or match.is_served else None
+        # Visitors do not see disabled sites; scripts do, by `resolve`. Nearly all sites are open.
+        return match if match is None or match.closed is None or match.is_served else None
 
     def matches_of(self, host: str | int) -> HostMatches | None:
         """Return the matches of `host`, a `Host.name` or a site id; None if it has no site. Raises as `find` does."""

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy.engine import Connection
 
+from multisite.core.lazy import lazy_pattern
 from multisite.errors import CrossSiteError
 from multisite.scoping.distributed_errors import as_on_one_server
 from multisite.scoping.pin import scope_of
@@ -27,9 +28,9 @@ NOT_SHOWN = "not shown, since it may hold values of another site"
 _CLASSES = ("23", "44")
 """The SQLSTATE classes of violated constraints, and of views WITH CHECK OPTION."""
 
-_OWN = re.compile(
+_OWN = lazy_pattern(
     r'Key \((?:[^()]+, )?site_id(?:, [^()]+)?\)=\(.*\) (?:already exists|is not present in table "[^"]*")\.', re.DOTALL
-).fullmatch
+)
 """Matches a DETAIL with values of the own site only. It matches English messages; others are always removed."""
 
 _handle_dbapi_exception = Connection._handle_dbapi_exception
@@ -41,7 +42,7 @@ def handle_dbapi_exception(self: Connection, e: BaseException, *args: Any, **kw:
     # Psycopg and psycopg2 have `diag`; SQLAlchemy's error for asyncpg is caused by asyncpg's, which has the fields.
     fields: Any = getattr(e, "diag", None) or e.__cause__
     detail = getattr(fields, "message_detail", None) or getattr(fields, "detail", None)
-    if detail and _is_violation(fields) and not _OWN(detail) and _is_limited(self):
+    if detail and _is_violation(fields) and not _OWN.fullmatch(detail) and _is_limited(self):
         e = _strip_detail(e, detail)
     _handle_dbapi_exception(self, e, *args, **kw)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from multisite.core.lazy import lazy_pattern
+
 __all__ = ["keyword", "tokens"]
 
 # The ASCII characters that are no letters. Each class is the negation of such characters: a class with a range up to
@@ -27,7 +29,7 @@ _COMMON = rf"""
   | (?P<mark>\d[\d.]*(?:[eE][+-]?\d+)?|.)
 """
 _ESCAPED = r"[eE]'(?:[^'\\]|\\.|'')*'"
-_POSTGRESQL = re.compile(
+_POSTGRESQL = lazy_pattern(
     # A string with escapes continues, with escapes, in a string on a later line.
     rf"(?P<odd>{_ESCAPED}(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*')"
     rf"|(?P<escaped>{_ESCAPED}|\$(?P<tag>{_LETTER}{_LETTER_OR_DIGIT}*|)\$.*?\$(?P=tag)\$)|"

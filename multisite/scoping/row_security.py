@@ -25,6 +25,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.base import NestedTransaction
 
 from multisite.core.current_site import Scope
+from multisite.core.lazy import lazy_pattern
 from multisite.core.settings import ALL_SITES_ROLE
 from multisite.scoping.errors import MultisiteError, SettingError, UnscopedStatement
 from multisite.scoping.policies import ALL_SITES, ALL_SITES_POLICY, SETTING, SITE_POLICY
@@ -72,7 +73,7 @@ _DETECT = f"""
     FROM pg_policy WHERE pg_get_expr(polqual, polrelid) LIKE '%{SETTING}%'
 """  # noqa: S608  # Constants.
 
-_CHANGES_TRANSACTION = re.compile(
+_CHANGES_TRANSACTION = lazy_pattern(
     r"(?:^|;|\*/|[\n\r])\s*(?:abort|begin|commit|deallocate|discard|end|prepare|release|reset|rollback|savepoint|set|start)\b"
     r"|\bset_config\s*\(",
     re.IGNORECASE,

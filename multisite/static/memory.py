@@ -37,10 +37,11 @@ class Memory(Generic[Value]):
 
     def __init__(self) -> None:
         self._values: LRUCache[tuple[str, str | None, str], tuple[float, Value]] = LRUCache(SIZE)
+        self._find = self._values.get
 
     def get(self, key: tuple[str, str | None, str]) -> Value | None:
         """Return the value of `key`; None if there is none, or if it is too old."""
-        found = self._values.get(key)
+        found = self._find(key)
         return found[1] if found is not None and monotonic() < found[0] else None
 
     def set(self, key: tuple[str, str | None, str], value: Value) -> None:

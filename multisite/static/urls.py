@@ -38,7 +38,7 @@ def remember_urls(registry: Registry) -> None:
 
 
 def _method(name: str, plain: Method, memory: Memory[str]) -> Method:
-    is_path = name == "static_path"
+    is_path, find = name == "static_path", memory.get
 
     def static_method(request: Request, path: str, **kw: Any) -> str:
         if ":" not in path and not path.startswith("/"):
@@ -48,7 +48,7 @@ def _method(name: str, plain: Method, memory: Memory[str]) -> Method:
         if kw or site is None:
             return plain(request, path, **kw)
         key = (site.folder, site.theme, path)
-        tail = memory.get(key)
+        tail = find(key)
         if tail is None:
             whole = URLMethodsMixin.static_path(request, path)
             tail = whole.removeprefix(request.script_name)

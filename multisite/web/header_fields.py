@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 
+from multisite.core.lazy import lazy_pattern
+
 __all__ = [
     "MAX_CONTENT_TYPE_CHARACTERS",
     "MAX_COOKIE_CHARACTERS",
@@ -44,10 +46,10 @@ SHORT_COOKIE_CHARACTERS = 500
 _MAX_DATE_CHARACTERS = 100
 _MAX_RANGE_CHARACTERS = 1_000
 
-_RANGE = re.compile(r"bytes=[ \t]*(?:[0-9]{1,18}-(?:[0-9]{1,18})?|-[0-9]{1,18})(?=[ \t]*(?:,|\Z))", re.IGNORECASE)
+_RANGE = lazy_pattern(r"bytes=[ \t]*(?:[0-9]{1,18}-(?:[0-9]{1,18})?|-[0-9]{1,18})(?=[ \t]*(?:,|\Z))", re.IGNORECASE)
 """The start of a list of ranges (RFC 9110 section 14.1.1), of which WebOb reads the first."""
 
-_DATE = re.compile(
+_DATE = lazy_pattern(
     "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-3][0-9] (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
     " (?:19|20)[0-9]{2} [0-2][0-9]:[0-5][0-9]:[0-6][0-9] GMT"
 )
@@ -56,12 +58,12 @@ _DATE = re.compile(
 _LEGAL = r"[\w~!@#$%^&*()+=\-`.?|:/{}<>']"
 """The characters that WebOb accepts in names and unquoted values, `=` included."""
 
-_PLAIN = re.compile(r"(?:[\w~!@#$%^&*()+\-`.?|:/{}<>']{1,100}=[\w~!@#$%^&*()+=\-`.?|:/{}<>']*(?:; ?|\Z))*", re.ASCII)
+_PLAIN = lazy_pattern(r"(?:[\w~!@#$%^&*()+\-`.?|:/{}<>']{1,100}=[\w~!@#$%^&*()+=\-`.?|:/{}<>']*(?:; ?|\Z))*", re.ASCII)
 """Cookies as browsers send them for most applications, which WebOb parses in linear time."""
 
 _VALUE = rf'"(?:\\"|.)*?"|\w{{3}},\s[\w\d-]{{9,11}}\s[\d:]{{8}}\sGMT|(?:{_LEGAL}|\\(?:[0-3][0-7][0-7]|.))*'
 
-_COOKIE = re.compile(rf"({_LEGAL}+?)\s*=\s*({_VALUE})|{_LEGAL}+", re.ASCII)
+_COOKIE = lazy_pattern(rf"({_LEGAL}+?)\s*=\s*({_VALUE})|{_LEGAL}+", re.ASCII)
 """A cookie as WebOb parses it, or a whole run of characters in which no cookie starts.
 
 WebOb scans such a run to its end again from each of its characters.

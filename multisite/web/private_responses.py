@@ -32,14 +32,14 @@ def mark_private_response(plain: Callable[..., Response], request: Request, *arg
 def _mark_private(request: Request, response: Response) -> None:
     """Add `Cache-Control: private` to a personal response, unless the application has set Cache-Control."""
     headers = response.headerlist
-    # In its usual spelling, which saves the look at all other names.
+    is_personal = False
     for name, _value in headers:
-        if name == "Cache-Control":
+        lowered = name.lower()
+        if lowered == "cache-control":
             return
-    names = {name.lower() for name, _value in headers}
-    if "cache-control" in names:
-        return
-    if "set-cookie" in names or "session" in request.__dict__ or cookies_were_read(request.environ):
+        if lowered == "set-cookie":
+            is_personal = True
+    if is_personal or "session" in request.__dict__ or cookies_were_read(request.environ):
         headers.append(("Cache-Control", "private"))
 
 
