@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from markupsafe import Markup
 from sqlalchemy.engine import Engine
 from webob.multidict import MultiDict
 
 from multisite.core.site import Site
 from multisite.directory.records import get_site
 from multisite.errors import MultisiteError
+from multisite.site_choices import CHOSEN_COLUMNS, choice_options
 from multisite.sites.settings import SettingsRegistry
 from multisite.sites.settings.registry import parse_own_settings
 from multisite.sites.settings.setting import SITE_COLUMNS, Setting
@@ -30,6 +32,7 @@ try:
     from wtforms import BooleanField, ColorField, Field, SelectField, StringField
     from wtforms.form import BaseForm
     from wtforms.validators import ValidationError
+    from wtforms.widgets import html_params
 except ModuleNotFoundError as error:
     if error.name != "wtforms":
         raise
@@ -43,16 +46,18 @@ IMAGES_ID = "images"
 
 
 class SettingsForm(BaseForm):  # type: ignore[misc]  # WTForms has no types.
-    """A form with a field for each of `settings`, under its name, labelled with its description.
+    """A form with a field for each of `settings`, under its name, labelled with its label or description.
 
-    A yes or no is a checkbox, a choice a list, a colour what the browser has for it, and everything else a line of text
-    in the form that `multisite set` takes; for an image, the page may have a `datalist` with the id `IMAGES_ID`.
+    A yes or no is a checkbox, a choice, a language and a time zone a list, a colour what the browser has for it, and
+    everything else a line of text in the form that `multisite set` takes; for an image, the page may have a `datalist`
+    with the id `IMAGES_ID`. If a setting has a label, its description is that of the field.
 
     Args:
         settings: The settings.
         texts: The text of the current value of each, None for a default that is None.
         submitted: The fields that a browser has sent; None to show the current values.
-        translate: Translates descriptions and messages.
+        translate: Translates labels, descriptions and messages.
+        language: The language of the names of languages.
     """
 
     def __init__(
@@ -61,7 +66,9 @@ class SettingsForm(BaseForm):  # type: ignore[misc]  # WTForms has no types.
         texts: Mapping[str, str | None],
         submitted: Mapping[str, Any] | None = None,
         translate: Translate = str,
+        language: str = "en",
     ) -> None:
+        self._language = language
         self._settings = {setting.name: setting for setting in settings}
         self._translate = translate
         super().__init__({name: self._field(setting) for name, setting in self._settings.items()})
@@ -74,9 +81,13 @@ class SettingsForm(BaseForm):  # type: ignore[misc]  # WTForms has no types.
         self.process(None if sent is None else MultiDict(sent), data=shown)
 
     def _field(self, setting: Setting) -> Field:
-        options = {"label": self._translate(setting.doc), "validators": [self._check(setting)]}
+        options = {"label": self._translate(setting.label or setting.doc), "validators": [self._check(setting)]}
+        if setting.label:
+            options["description"] = self._translate(setting.doc)
         if is_boolean(setting):
             return BooleanField(**options)
+        if setting.name in CHOSEN_COLUMNS:
+            return StringField(**options, widget=_ChoiceList(setting.name, self._language))
         if setting.kind.choices:
             # The check of the setting rejects other choices, in the language of the form.
             return SelectField(**options, choices=list(setting.kind.choices), validate_choice=False)
@@ -117,12 +128,24 @@ class SettingsForm(BaseForm):  # type: ignore[misc]  # WTForms has no types.
         return found
 
 
+class _ChoiceList:
+    """Shows a column of a site as a list with its own value, which a `SelectField` might not offer."""
+
+    def __init__(self, column: str, language: str) -> None:
+        self._column, self._language = column, language
+
+    def __call__(self, field: Field, **attributes: Any) -> Markup:
+        params = html_params(**{"id": field.id, "name": field.name, **attributes})
+        options = choice_options(self._column, self._language, field.data or "")
+        return Markup(f"<select {params}>{options}</select>")  # noqa: S704  Both are escaped.
+
+
 SITE_TEXTS = {
-    "name": ("The name of the site.", "1 to 200 printable characters"),
-    "locale": ("The language of the site.", "a language such as en, de or pt-BR"),
-    "timezone": ("The time zone of the site.", "a time zone such as Europe/Berlin"),
+    "name": ("Name", "1 to 200 printable characters"),
+    "locale": ("Language", "a language such as en, de or pt-BR"),
+    "timezone": ("Time zone", "a time zone such as Europe/Berlin"),
 }
-"""The columns of a site that a form may change, in its order: the description, and what is expected of a value."""
+"""The columns of a site that a form may change, in its order: the label, and what is expected of a value."""
 
 
 def _column(name: str, check: Callable[[str], str]) -> Setting:
@@ -156,7 +179,8 @@ def site_settings_form(
         site: The site.
         submitted: As for `SettingsForm`.
         owners: Only the settings that an owner of the site may change, and those of its theme.
-        language: The language of the labels of a theme's settings; None for that of the site.
+        language: The language of the labels of a theme's settings, and of the names of languages; None for that of the
+            site.
         translate: As for `SettingsForm`.
     """
     known = {each.name: each.text for each in declared.describe(site)}
@@ -168,7 +192,7 @@ def site_settings_form(
         for name, setting in declared.of_theme(site.theme).items()
     ]
     fields = [*_COLUMNS, *sorted(chosen, key=lambda each: each.name), *of_theme]
-    return SettingsForm(fields, texts, submitted, translate), texts
+    return SettingsForm(fields, texts, submitted, translate, language or site.locale), texts
 
 
 def changed_texts(form: SettingsForm, texts: Mapping[str, str | None]) -> dict[str, str | None]:

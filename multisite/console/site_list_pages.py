@@ -17,6 +17,7 @@ from multisite.core.actor import current_actor
 from multisite.directory.listing import SiteSelection, count_by_status
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError
 from multisite.private_pages import field
+from multisite.site_choices import CHOSEN_COLUMNS, choice_options
 from multisite.sites.themes import list_themes
 from multisite.sites.traffic import Traffic, traffic_of_sites
 from multisite.sites.updates import create_site
@@ -149,7 +150,14 @@ def add(request: Request) -> Any:
             return done(request, "added", "site", id=created.site.id)
     else:
         texts |= {"locale": "en", "timezone": "UTC"}
-    return variables(request, texts=texts, themes=list_themes(console.settings), error=error, actor=current_actor())
+    return variables(
+        request,
+        texts=texts,
+        themes=list_themes(console.settings),
+        options={name: choice_options(name, request.locale_name, texts[name]) for name in CHOSEN_COLUMNS},
+        error=error,
+        actor=current_actor(),
+    )
 
 
 def explain(request: Request, error: MultisiteError) -> str:

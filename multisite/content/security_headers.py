@@ -63,11 +63,13 @@ def includeme(config: Configurator) -> None:
         default=CONTENT_SECURITY_POLICY,
         doc="The Content-Security-Policy of the pages; empty for none.",
         check=check_policy,
+        label="Content-Security-Policy",
     )
     config.add_site_setting(
         "robots",
         ("index", "noindex", "disallow"),
         default="index",
         doc="Whether search engines may list the pages; disallow also asks them not to read any.",
+        label="Search engines",
     )
     config.add_subscriber(_add_headers, NewResponse)

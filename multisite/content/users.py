@@ -109,4 +109,4 @@ def includeme(config: Configurator) -> None:
     """Make `User` the class of the users of sites, and declare the sender of the sites' mail."""
     config.set_site_user(User, link_path=LINK_PATH, sign_in_path=SIGN_IN_PATH)
     sentence = "The sender of the site's mail; by default noreply@ its domain."
-    config.add_site_setting("mail_from", str, default=None, doc=sentence, check=check_address)
+    config.add_site_setting("mail_from", str, default=None, doc=sentence, check=check_address, label="Sender of mail")

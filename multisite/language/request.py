@@ -164,10 +164,11 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(_localtime, "localtime")
     config.add_request_method(_local_bounds, "local_bounds")
     sentence = "Further languages of the site, negotiated by Accept-Language."
-    config.add_site_setting("languages", list[str], default=(), doc=sentence, check=_check_languages)
     config.add_site_setting(
-        "currency", str, default=None, doc="The currency of prices, such as EUR.", check=_check_currency
+        "languages", list[str], default=(), doc=sentence, check=_check_languages, label="Further languages"
     )
+    sentence = "The currency of prices, such as EUR."
+    config.add_site_setting("currency", str, default=None, doc=sentence, check=_check_currency, label="Currency")
 
     def register() -> None:
         if registry.queryUtility(ILocaleNegotiator) is None:

@@ -135,7 +135,9 @@ def _check_quota(number: int) -> None:
 
 def _configure(config: Configurator) -> None:
     sentence = "How many bytes the media of the site may have."
-    config.add_site_setting("media_bytes", int, default=DEFAULT_QUOTA, doc=sentence, check=_check_quota)
+    config.add_site_setting(
+        "media_bytes", int, default=DEFAULT_QUOTA, doc=sentence, check=_check_quota, label="Space for media"
+    )
     config.add_request_method(_library, "media_library", reify=True)
     config.add_route("multisite.media", "/media/{digest:[0-9a-f]{64}}/{name}")
     config.add_view(

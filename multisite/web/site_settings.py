@@ -35,6 +35,7 @@ def add_site_setting(
     doc: str,
     check: Callable[[Any], object] | None = None,
     owner: bool = False,
+    label: str | None = None,
 ) -> None:
     """Declare a setting that sites can override: `request.site.settings[name]`. A directive of the Configurator.
 
@@ -50,12 +51,14 @@ def add_site_setting(
         doc: One sentence that describes the setting.
         check: Called with a value. Returns False, or raises `ValueError("what was expected")`, to reject it.
         owner: Whether an owner of a site may change the setting, in an editor; an operator always may.
+        label: A name for people, such as "Entries per page", which forms show with `doc` as a hint; None for `doc`
+            itself.
 
     Raises:
         ConfigurationError: The setting cannot be declared.
     """
     try:
-        setting = make_setting(name, kind, default=default, doc=doc, check=check, owner=owner)
+        setting = make_setting(name, kind, default=default, doc=doc, check=check, owner=owner, label=label)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(str(error)) from error
     introspectable = config.introspectable(CATEGORY, name, name, "site setting")

@@ -291,7 +291,7 @@ def test_only_an_owner_makes_and_withdraws_links(sites: ContentSites, role: str)
 def test_a_bad_value_makes_no_link(sites: ContentSites) -> None:
     owner = log_in(sites, GARDEN, "owner")
     form = owner.get("/edit/settings").forms[0]
-    form["timezone"] = "Europe/Nowhere"
+    form["timezone"].force_value("Europe/Nowhere")
     page = form.submit("action", value="preview", status=400)
     assert page.html.select_one(".fault")
     assert rows_of(sites, sites.garden)["layout_links"] == []

@@ -291,7 +291,7 @@ def test_a_site_is_added_changed_removed_and_restored_without_scripts(world: Wor
     playwright.expect(page.locator(".sub a")).to_have_text("www.new.example")
 
     page.get_by_role("link", name="Settings").click()
-    page.get_by_label("The name of the site.", exact=True).fill("Renamed")
+    page.get_by_label("Name", exact=True).fill("Renamed")
     page.get_by_role("button", name="Save the settings").click()
     playwright.expect(page.locator("h1")).to_have_text("Renamed")
 

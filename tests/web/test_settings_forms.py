@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from webob.multidict import MultiDict
 
-from multisite.forms import SettingsForm
+from multisite.core.site import Site
+from multisite.forms import SettingsForm, changed_texts, site_settings_form
+from multisite.sites.settings.registry import SettingsRegistry
 from multisite.sites.settings.setting import Setting, make_setting
 
 SETTINGS: list[Setting] = [
@@ -82,3 +84,36 @@ def test_a_file_is_not_a_value_and_a_missing_field_keeps_its_own() -> None:
     sent = form(size=object())
     assert sent.validate()
     assert sent.changes()["size"] == "20"
+
+
+def test_a_label_names_a_field_and_the_description_is_its_hint() -> None:
+    setting = make_setting("size", int, default=10, doc="Entries of a page.", label="Entries")
+    field = SettingsForm([setting], {"size": "10"})["size"]
+    assert (str(field.label.text), field.description) == ("Entries", "Entries of a page.")
+    without = SettingsForm(SETTINGS, TEXTS)["size"]
+    assert (str(without.label.text), without.description) == ("Entries.", "")
+
+
+@pytest.mark.parametrize(
+    ("locale", "timezone"), [("de", "Europe/Berlin"), ("pt-BR", "UTC"), ("sr-Latn", "Etc/GMT+3"), ("gsw-CH", "GMT")]
+)
+def test_languages_and_time_zones_are_chosen_from_a_list(locale: str, timezone: str) -> None:
+    """A value that the list does not offer stays, unless another one is chosen."""
+    site = Site(1, "a.example", "A", "a.example", locale, timezone)
+    declared = SettingsRegistry({})
+    form, texts = site_settings_form(declared, site, language="de")
+    for name, value in (("locale", locale), ("timezone", timezone)):
+        html = str(form[name]())
+        assert html.count("selected") == 1
+        assert f'value="{value}" selected' in html
+    html = str(form["locale"]())
+    assert '<option value="de-AT">Deutsch (\u00d6sterreich) \u00b7 de-AT</option>' in html
+    assert '<option value="Europe/Vienna">' in str(form["timezone"]())
+    assert "localtime" not in str(form["timezone"]())
+    sent, _ = site_settings_form(declared, site, {"name": "A", "locale": locale, "timezone": timezone})
+    assert sent.validate()
+    assert changed_texts(sent, texts) == {}
+    refused, _ = site_settings_form(declared, site, {"name": "A", "locale": "<x", "timezone": "Europe/Nowhere"})
+    assert not refused.validate()
+    assert '<option value="&lt;x" selected>&lt;x</option>' in str(refused["locale"]())
+    assert set(refused.errors) == {"locale", "timezone"}

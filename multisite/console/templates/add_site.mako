@@ -12,9 +12,9 @@
   <span class="hint" id="aliases-hint">${t("One on each line. They show the same site.")}</span></p>
   <div class="two">
   <p class="field"><label for="locale">${t("Language")}</label>
-  <input id="locale" name="locale" value="${texts['locale']}" required maxlength="35" autocapitalize="none" spellcheck="false"></p>
+  <select id="locale" name="locale">${options["locale"]}</select></p>
   <p class="field"><label for="timezone">${t("Time zone")}</label>
-  <input id="timezone" name="timezone" value="${texts['timezone']}" required maxlength="64" autocapitalize="none" spellcheck="false"></p>
+  <select id="timezone" name="timezone">${options["timezone"]}</select></p>
   </div>
   <p class="field"><label for="theme">${t("Theme")}</label>
   <select id="theme" name="theme">

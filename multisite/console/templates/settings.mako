@@ -19,7 +19,11 @@
 % for fault in field.errors:
     <span class="fault">${fault}</span>
 % endfor
-    <span class="hint" id="${field.id}-hint"><code>${field.name}</code>
+    <span class="hint" id="${field.id}-hint">\
+% if field.description:
+${field.description} \
+% endif
+<code>${field.name}</code>
 % if own is not None and own.source == "site":
  · ${t("set for this site")}
 % elif own is not None and own.source == "ini":

@@ -28,14 +28,17 @@ MAX_IMAGES = 100
 """A setting that is a picture offers this many of the newest."""
 
 DECLARED = (
-    N_("The name of the site."),
-    N_("The language of the site."),
-    N_("The time zone of the site."),
+    N_("Name"),
+    N_("Language"),
+    N_("Time zone"),
     N_("1 to 200 printable characters"),
     N_("a language such as en, de or pt-BR"),
     N_("a time zone such as Europe/Berlin"),
+    N_("Entries per page"),
     N_("Entries on one page of the home page and of a tag."),
-    N_("Entries in the feed."),
+    N_("Entries in the feed"),
+    N_("How many of the newest entries the feed has."),
+    N_("Tagline"),
     N_("A sentence below the name of the site."),
     N_("a whole number from 1 to 100"),
     N_("a whole number"),

@@ -26,7 +26,8 @@ _MAX_NAME_CHARACTERS = 64
 class Setting:
     """A declared setting. The ini file can override `default`; `doc` is the description.
 
-    `owner` is whether an owner of a site may change it; an operator always may.
+    `owner` is whether an owner of a site may change it; an operator always may. `label` names it in a form, which then
+    shows `doc` as a hint; None for `doc` itself.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Setting:
     doc: str
     check: Callable[[Any], object] | None = None
     owner: bool = False
+    label: str | None = None
 
     def parse(self, text: str) -> Any:
         """Return the value of `text`.
@@ -86,6 +88,7 @@ def make_setting(
     doc: str,
     check: Callable[[Any], object] | None = None,
     owner: bool = False,
+    label: str | None = None,
 ) -> Setting:
     """Return a setting. Raises `ValueError` or `TypeError` with the reason if it cannot be declared."""
     if not _NAME.fullmatch(name) or len(name) > _MAX_NAME_CHARACTERS:
@@ -97,7 +100,7 @@ def make_setting(
         raise ValueError(f"{name!r} cannot be the name of a setting: every site already has it as site.{name}")
     if not doc.strip():
         raise ValueError(f"the setting {name} needs a description (doc=...)")
-    setting = Setting(name, setting_type_for(kind), default, " ".join(doc.split()), check, owner)
+    setting = Setting(name, setting_type_for(kind), default, " ".join(doc.split()), check, owner, label)
     if default is None:
         return setting
     try:
@@ -106,4 +109,4 @@ def make_setting(
     except (TypeError, ValueError) as error:
         expected = str(error) or setting.kind.expected
         raise ValueError(f"the default of the setting {name}, {default!r}: expected {expected}") from error
-    return Setting(name, setting.kind, value, setting.doc, check, owner)
+    return Setting(name, setting.kind, value, setting.doc, check, owner, label)

@@ -8,11 +8,15 @@
     ${field()} <label for="${field.id}">${field.label.text}</label>
 % else:
     <label for="${field.id}">${field.label.text}</label>
-    ${field(**({"aria-invalid": "true", "aria-describedby": field.id + "-fault"} if field.errors else {}))}
+<% described = [field.id + "-fault"] * bool(field.errors) + [field.id + "-hint"] * bool(field.description) %>\
+    ${field(**({"aria-invalid": "true"} if field.errors else {}), **({"aria-describedby": " ".join(described)} if described else {}))}
 % endif
 % for fault in field.errors:
     <span class="fault" id="${field.id}-fault">${fault}</span>
 % endfor
+% if field.description:
+    <span class="hint" id="${field.id}-hint">${field.description}</span>
+% endif
   </p>
 % endfor
 % if images:
