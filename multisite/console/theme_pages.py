@@ -19,7 +19,7 @@ from multisite.private_pages import field
 from multisite.sites.theme_list import find_picture, offered_themes
 from multisite.sites.themes import check_theme
 from multisite.sites.updates import set_theme
-from multisite.web.theme_preview import THEME_PREVIEW, PreviewLink, ThemePreview
+from multisite.web.theme_preview import THEME_PREVIEW, ListedPreview, ThemePreview
 
 __all__ = ["includeme"]
 
@@ -66,7 +66,7 @@ def _link(request: Request, site: Site, wanted: str | None, preview: ThemePrevie
         return preview.make_link(session, session.info["site"], wanted, console.settings, console.declared)
 
 
-def _links(request: Request, site: Site, preview: ThemePreview | None) -> list[PreviewLink]:
+def _links(request: Request, site: Site, preview: ThemePreview | None) -> list[ListedPreview]:
     """Return the links to previews of the site that work."""
     if preview is None or preview.list_links is None:
         return []

@@ -32,7 +32,7 @@ from multisite.sites.operator_log import record
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
 from multisite.sites.settings.values import check_settings_with_theme
 from multisite.sites.themes import check_theme
-from multisite.web.theme_preview import PreviewLink
+from multisite.web.theme_preview import ListedPreview
 
 __all__ = [
     "LINK_DAYS",
@@ -195,9 +195,9 @@ def list_links(session: Session) -> Sequence[ListedLink]:
     return [ListedLink(*row[:3], _parse(row[3])) for row in session.execute(statement)]
 
 
-def shown_links(session: Session) -> Sequence[PreviewLink]:
+def shown_links(session: Session) -> Sequence[ListedPreview]:
     """Return what `list_links` returns, as `config.set_theme_preview` expects it."""
-    return [PreviewLink(each.id, each.expires, each.login, str(each.changes)) for each in list_links(session)]
+    return [ListedPreview(each.id, each.expires, each.login, str(each.changes)) for each in list_links(session)]
 
 
 def remove_link(session: Session, site: Site, link_id: int) -> bool:

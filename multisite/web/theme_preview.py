@@ -11,7 +11,7 @@ from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.sites.settings.registry import SettingsRegistry
 
-__all__ = ["THEME_PREVIEW", "PreviewLink", "ThemePreview", "includeme", "set_theme_preview"]
+__all__ = ["THEME_PREVIEW", "ListedPreview", "ThemePreview", "includeme", "set_theme_preview"]
 
 THEME_PREVIEW = "multisite.theme_preview"
 """Registry key of the `ThemePreview`; missing if the application has none."""
@@ -19,7 +19,7 @@ THEME_PREVIEW = "multisite.theme_preview"
 MakeLink = Callable[[Any, Site, str | None, Settings, SettingsRegistry], str]
 
 
-class PreviewLink(NamedTuple):
+class ListedPreview(NamedTuple):
     """A link that works, without its address: until `expires` (Unix time, in seconds), with what it shows otherwise.
 
     `login` is the user of the site who made it, None for an operator.
@@ -31,7 +31,7 @@ class PreviewLink(NamedTuple):
     changes: str
 
 
-ListLinks = Callable[[Any], Iterable[PreviewLink]]
+ListLinks = Callable[[Any], Iterable[ListedPreview]]
 
 WithdrawLink = Callable[[Any, Site, int], bool]
 
