@@ -248,6 +248,7 @@ def test_the_longest_words_fit_on_the_smallest_screen(world: World, state: objec
     for path in paths(world):
         page.goto(world.url(path))
         assert page.evaluate(OVERFLOW) <= 0, path
+        assert page.evaluate(BROKEN_BUTTONS) == [], path
         assert page.evaluate("document.documentElement.lang") == "de"
 
 
@@ -326,6 +327,11 @@ FOCUS_IS_SEEN = """bar => document.activeElement.getBoundingClientRect().bottom
 HEIGHTS = """() => [...document.querySelectorAll(
         "button, .button, select, input:not([type=checkbox], [type=radio], [type=file], [type=hidden])"
     )].map(each => [each.textContent, each.getBoundingClientRect().height]).filter(([_, height]) => height > 0)"""
+BROKEN_BUTTONS = """() => [...document.querySelectorAll("button, .button")].filter(each => {
+        const height = each.getBoundingClientRect().height;
+        return height > 0 && !each.textContent.trim().includes(" ") && Math.round(height) != 40;
+    }).map(each => each.textContent)"""
+"""The buttons with one word that is broken into two lines."""
 BOXES = """() => [...document.querySelectorAll("input:is([type=checkbox], [type=radio])")]
     .map(each => each.getBoundingClientRect()).map(box => [Math.round(box.width), Math.round(box.height)])"""
 BAR_IS_SEEN = """() => {
