@@ -11,7 +11,7 @@ from multisite.cli.archive_upgrade import upgrade_of, upgrade_options
 from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, record_as_dict
 from multisite.cli.progress import Progress
-from multisite.cli.site_archive import application_contents, imported_as_dict, print_imported
+from multisite.cli.site_archive import application_contents, imported_as_dict, print_imported, suggesting_host
 from multisite.core import program
 from multisite.sites.ini import Ini, read_ini
 
@@ -172,17 +172,18 @@ def restore_site(
     progress = Progress(interval_seconds=1, delay_seconds=5).show
     with application_contents(ini_uri) as (ini, engine, contents):
         upgrading = upgrade_of(ini_uri, engine, contents, progress)
-        done = restoring.restore_site(
-            engine,
-            host,
-            settings=ini.settings,
-            contents=contents,
-            new_host=new_host,
-            archive=archive,
-            with_templates=with_templates,
-            upgrade=upgrading,
-            progress=progress,
-        )
+        with suggesting_host(f"restore-site {host}", is_given=new_host is not None or archive is not None):
+            done = restoring.restore_site(
+                engine,
+                host,
+                settings=ini.settings,
+                contents=contents,
+                new_host=new_host,
+                archive=archive,
+                with_templates=with_templates,
+                upgrade=upgrading,
+                progress=progress,
+            )
     if as_json:
         print_json(imported_as_dict(done, ini))
         return

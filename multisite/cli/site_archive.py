@@ -17,7 +17,7 @@ from multisite.cli.arguments import HostCommand, json_option
 from multisite.cli.output import print_json, record_as_dict
 from multisite.cli.progress import Progress
 from multisite.core import program
-from multisite.errors import MultisiteError
+from multisite.errors import DomainTaken, MultisiteError
 from multisite.sites.ini import Ini, read_ini
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "imported_as_dict",
     "loaded_application",
     "print_imported",
+    "suggesting_host",
 ]
 
 Users = Literal["keep", "none"]
@@ -106,6 +107,17 @@ def loaded_application(ini_uri: str) -> Iterator[tuple[Ini, Engine, Registry]]:
     yield ini, ini.open_engine(), registry
 
 
+@contextmanager
+def suggesting_host(command: str, *, is_given: bool) -> Iterator[None]:
+    """Raise `DomainTaken` with the option `--host` as the next step, unless it is given."""
+    try:
+        yield
+    except DomainTaken as error:
+        if is_given:
+            raise
+        raise MultisiteError(f"{error}; choose another one: {program.command(f'{command} --host HOST')}") from error
+
+
 @click.command(cls=HostCommand)
 @click.argument("host")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
@@ -169,18 +181,19 @@ def import_site(
     progress = Progress(interval_seconds=1, delay_seconds=5).show
     with application_contents(ini_uri) as (ini, engine, contents):
         upgrading = upgrade_of(ini_uri, engine, contents, progress)
-        done = importing.import_site(
-            engine,
-            file,
-            settings=ini.settings,
-            contents=contents,
-            progress=progress,
-            upgrade=upgrading,
-            host=host,
-            with_templates=with_templates,
-            users=users,
-            dry_run=dry_run,
-        )
+        with suggesting_host(f"import-site {file}", is_given=host is not None):
+            done = importing.import_site(
+                engine,
+                file,
+                settings=ini.settings,
+                contents=contents,
+                progress=progress,
+                upgrade=upgrading,
+                host=host,
+                with_templates=with_templates,
+                users=users,
+                dry_run=dry_run,
+            )
     if as_json:
         print_json(imported_as_dict(done, ini))
         return
@@ -238,8 +251,8 @@ def copy_site(ini_uri: str, host: str, new_host: str, live: bool, users: Users, 
 
 def _print_counts(rows: Mapping[str, int], files: int) -> None:
     for name, number in rows.items():
-        click.echo(f"{number:>9} rows in {name}")
-    click.echo(f"{files:>9} files")
+        click.echo(f"{number:>9} {'row' if number == 1 else 'rows'} in {name}")
+    click.echo(f"{files:>9} {'file' if files == 1 else 'files'}")
 
 
 def print_imported(done: Imported, *, show_each: bool) -> None:

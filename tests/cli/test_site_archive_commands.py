@@ -115,9 +115,21 @@ def test_removed_sites_and_backups_as_json(folder: Folder, sqlite_sites: Content
     assert prints("list-removed") == []
     again = prints("restore-site", COPY, "--from", str(archives / "backups" / str(restored["id"]) / path.name))
     assert (again["id"], again["host"], again["rows"]["entries"]) == (restored["id"], COPY, 1)
-    assert again["left_out"] == [
-        "2 templates: they are code that runs in the server, and are only taken with --with-templates"
-    ]
+    assert again["left_out"] == ["2 templates: code that runs in the server, which is only taken with --with-templates"]
+
+
+def test_taken_host_names_the_option_for_another_one(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.path)
+    folder.write(app="multisite.archives_dir = %(here)s/archives\nmultisite.refresh_seconds = 0")
+    taken = f"'{GARDEN}' is taken: it already leads to the site {GARDEN}"
+    exported = folder.invoke("export-site", GARDEN, "garden.zip").stdout
+    assert "        1 row in entries\n" in exported
+    message = f"{taken}; choose another one: multisite import-site garden.zip --host HOST"
+    assert folder.fails("import-site", "garden.zip") == message
+    folder.invoke("remove-site", GARDEN, "--yes")
+    folder.invoke("add-site", GARDEN)
+    message = f"{taken}; choose another one: multisite restore-site {GARDEN} --host HOST"
+    assert folder.fails("restore-site", GARDEN) == message
 
 
 def test_removed_site_is_erased_by_its_id(folder: Folder, sqlite_sites: ContentSites) -> None:

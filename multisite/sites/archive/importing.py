@@ -249,7 +249,6 @@ class _Import:
         count = sum(map(is_code, self._reader.manifest.members))
         left_out = [f"the rows of {name}" for name in plan.left_out if name in self._reader.manifest.tables]
         if count and not self._options.get("with_templates"):
-            left_out.append(
-                f"{count} templates: they are code that runs in the server, and are only taken with --with-templates"
-            )
+            what = "template" if count == 1 else "templates"
+            left_out.append(f"{count} {what}: code that runs in the server, which is only taken with --with-templates")
         return tuple(left_out)
