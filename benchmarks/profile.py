@@ -8,6 +8,7 @@ the calls of functions in C that this code makes. It needs no valgrind.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -63,11 +64,15 @@ def count(kind: str, folder: Path) -> Counts:
         if event == "c_call":
             calls[frame.f_code] += 1
 
+    # Otherwise some runs would include the garbage of earlier pages.
+    gc.collect()
+    gc.disable()
     sys.setprofile(profile)
     sys.settrace(trace)
     work(1)
     sys.settrace(None)
     sys.setprofile(None)
+    gc.enable()
     found: dict[str, tuple[int, int]] = {}
     for code in opcodes.keys() | calls.keys():
         package = package_of(code.co_filename)

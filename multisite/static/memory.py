@@ -9,7 +9,7 @@ to `SECONDS` late.
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from pyramid.settings import asbool
 
@@ -27,26 +27,27 @@ SIZE = 10_000
 """How many paths of all sites together are remembered, each in about 300 bytes."""
 
 Value = TypeVar("Value")
+_Key = tuple[str, str | None, str]
 
 
-class Memory(Generic[Value]):
+class Memory(LRUCache[_Key, tuple[float, Value]]):
     """Values by site and path, each for `SECONDS`. Thread-safe.
 
     A key must contain everything that decides which files a site has: its folder and its theme.
     """
 
     def __init__(self) -> None:
-        self._values: LRUCache[tuple[str, str | None, str], tuple[float, Value]] = LRUCache(SIZE)
-        self._find = self._values.get
+        super().__init__(SIZE)
 
-    def get(self, key: tuple[str, str | None, str]) -> Value | None:
+    def find(self, key: _Key) -> Value | None:
         """Return the value of `key`; None if there is none, or if it is too old."""
-        found = self._find(key)
+        # Mostly it is young, which saves a call.
+        found = self._young.get(key) or self.get(key)
         return found[1] if found is not None and monotonic() < found[0] else None
 
-    def set(self, key: tuple[str, str | None, str], value: Value) -> None:
+    def remember(self, key: _Key, value: Value) -> None:
         """Set the value of `key`, found just now."""
-        self._values.set(key, (monotonic() + SECONDS, value))
+        self.set(key, (monotonic() + SECONDS, value))
 
 
 def is_development(registry: Any) -> bool:

@@ -91,7 +91,7 @@ def _find(environ: Environ, registry: Registry, memory: Memory[tuple[StaticFile,
     if isinstance(match, UnknownSite) or match.kind == "redirect" or match.path or match.closed is not None:
         return None
     site = match.site
-    found = memory.get((site.folder, site.theme, environ.get("PATH_INFO", "")))
+    found = memory.find((site.folder, site.theme, environ.get("PATH_INFO", "")))
     response = None if found is None else sendable(environ, found[0])
     return None if response is None else partial(_send, response)
 

@@ -49,7 +49,7 @@ def static_tween_factory(handler: Handler, registry: Registry) -> Handler:
         site = request.__dict__.get("site")
         if site is None or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return handler(request)
-        found = memory.get((site.folder, site.theme, environ.get("PATH_INFO", "")))
+        found = memory.find((site.folder, site.theme, environ.get("PATH_INFO", "")))
         if found is None:
             return handler(request)
         file, route, matchdict = found
@@ -72,7 +72,7 @@ def remember(request: Request, file: StaticFile) -> None:
         return
     path_info = request.environ.get("PATH_INFO", "")
     if _is_first_match(request, path_info):
-        memory.set((site.folder, site.theme, path_info), (file, request.matched_route, request.matchdict))
+        memory.remember((site.folder, site.theme, path_info), (file, request.matched_route, request.matchdict))
 
 
 def _is_first_match(request: Request, path_info: str) -> bool:

@@ -38,7 +38,7 @@ def remember_urls(registry: Registry) -> None:
 
 
 def _method(name: str, plain: Method, memory: Memory[str]) -> Method:
-    is_path, find = name == "static_path", memory.get
+    is_path, find = name == "static_path", memory.find
 
     def static_method(request: Request, path: str, **kw: Any) -> str:
         if ":" not in path and not path.startswith("/"):
@@ -54,7 +54,7 @@ def _method(name: str, plain: Method, memory: Memory[str]) -> Method:
             tail = whole.removeprefix(request.script_name)
             if not _depends_only_on_site(request, path, tail):
                 return plain(request, path)
-            memory.set(key, tail)
+            memory.remember(key, tail)
         if is_path:
             return request.script_name + tail if request.environ.get("SCRIPT_NAME") else tail
         return f"{request.application_url}{tail}"
