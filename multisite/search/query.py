@@ -7,6 +7,7 @@ The rows of segments are found by the numbers in their postings, in Python: a da
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from multisite.search.parsing import Prefix, Query, parse_query
 from multisite.search.postings import Posting, bucket_of, read_posting, read_prefix, sort_key, unpack_dates
-from multisite.search.tables import SEGMENT_SIZE, SearchTables
+from multisite.search.tables import SEGMENT_SIZE
 from multisite.search.words import Segment, marked, passage
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _LISTED = 1000
 _CHECKED_ROWS = 500
 _CHECKED_CHARACTERS = 1_000_000
 """What is looked through for a phrase or the beginning of a word: a few tenths of a second."""
+
+_FIRST_SEGMENTS = 8
+"""Segments that are read at first. If more are needed, nearly always all are: of a word that few titles have."""
 
 _NEWEST = -(2**62)
 """The age of rows in no segment, before that of all segments."""
@@ -78,7 +82,7 @@ def find(
     query = parse_query(text, language)
     if not query.wanted:
         return Hits([], has_more=False)
-    candidates = heapq.merge(_in_no_segment(index, session, query), *_in_segments(index.tables, session, query))
+    candidates = _merged(_in_no_segment(index, session, query), _Segments(index, session, query))
     start = (page - 1) * size
     existing = _existing(index, session, candidates, where, first=start + size + 1)
     if query.needs_texts:
@@ -127,7 +131,7 @@ def matching(index: SearchIndex, session: Session, text: str, language: str) -> 
     if not query.wanted:
         return sa.false()
     has_terms = [_contains(session.get_bind(model).dialect.name, words.terms, each) for each in query.wanted]
-    found = chain.from_iterable(_in_segments(index.tables, session, query))
+    found = chain.from_iterable(_Segments(index, session, query).all())
     places = [place for *_, place in islice(found, _LISTED + 1)]
     if len(places) > _LISTED:
         # Most rows have words as common as these: a page of them is complete after a few.
@@ -148,25 +152,80 @@ def _in_no_segment(index: SearchIndex, session: Session, query: Query) -> list[_
     return sorted((-found, -sort_key(when), _NEWEST, -key) for key, when, found in session.execute(statement))
 
 
-def _contains(dialect: str, column: sa.Column[str], wanted: str | Prefix) -> ColumnElement[bool]:
+def _contains(dialect: str, column: ColumnElement[str], wanted: str | Prefix, end: str = " ") -> ColumnElement[bool]:
+    """Return the condition that `column`, terms that begin with a space and end with `end`, has what is wanted."""
     # LIKE takes several times as long.
     name = "strpos" if dialect == "postgresql" else "instr"
     terms = (
-        [f" {wanted} "] if isinstance(wanted, str) else [f" {wanted.text}", *(f" {each} " for each in wanted.shorter)]
+        [f" {wanted}{end}"]
+        if isinstance(wanted, str)
+        else [f" {wanted.text}", *(f" {each}{end}" for each in wanted.shorter)]
     )
     return sa.or_(*(getattr(sa.func, name)(column, term, type_=sa.Integer) > 0 for term in terms))
 
 
-def _in_segments(tables: SearchTables, session: Session, query: Query) -> Iterator[Iterator[_Candidate]]:
-    """Yield the rows of each segment that have all that is wanted, in the order of the hits."""
-    wanted = query.wanted
-    segments, buckets = tables.segments.c, [tables.postings.alias(f"bucket_{n}") for n in range(len(wanted))]
-    statement = sa.select(segments.segment, segments.dates, *(bucket.c.postings for bucket in buckets))
-    for bucket, each in zip(buckets, wanted, strict=True):
-        number = bucket_of(each if isinstance(each, str) else each.text)
-        statement = statement.where(bucket.c.segment == segments.segment, bucket.c.bucket == number)
-    for segment, dates, *texts in session.execute(statement):
-        yield _of_segment(segment, dates, [*map(_posting, texts, wanted)])
+class _Segments:
+    """The segments of a site with rows that may have all that is wanted, newest first; they are read when needed."""
+
+    def __init__(self, index: SearchIndex, session: Session, query: Query) -> None:
+        self._session, self._wanted, tables = session, query.wanted, index.tables
+        self._segments = segments = tables.segments.c
+        self._buckets = [tables.postings.alias(f"bucket_{n}") for n in range(len(query.wanted))]
+        contains = partial(_contains, session.get_bind(index.model).dialect.name, end=":")
+        statement = self._select(segments.segment, sa.func.substr(segments.dates, 1, 8, type_=sa.LargeBinary))
+        statement = statement.where(
+            *(contains(bucket.c.postings, each) for bucket, each in zip(self._buckets, query.wanted, strict=True))
+        )
+        # Any of their rows may have all words in its title.
+        rank = -len(query.wanted)
+        found = session.execute(statement)
+        self._bounds = deque(sorted((rank, -unpack_dates(newest)[0], -segment, 0) for segment, newest in found))
+        self._at_a_time = _FIRST_SEGMENTS
+
+    @property
+    def bound(self) -> _Candidate | None:
+        """What no row of the segments that are not read yet is before; None if all are read."""
+        return self._bounds[0] if self._bounds else None
+
+    def read(self) -> Iterator[Iterator[_Candidate]]:
+        """Read some of the newest segments, and yield the rows of each that have all that is wanted, in order."""
+        numbers = [-self._bounds.popleft()[2] for _ in range(min(self._at_a_time, len(self._bounds)))]
+        self._at_a_time = _LISTED
+        texts = (bucket.c.postings for bucket in self._buckets)
+        statement = self._select(self._segments.segment, self._segments.dates, *texts)
+        for segment, dates, *found in self._session.execute(statement.where(self._segments.segment.in_(numbers))):
+            yield _of_segment(segment, dates, [*map(_posting, found, self._wanted)])
+
+    def all(self) -> Iterator[Iterator[_Candidate]]:
+        """Yield the rows of each segment."""
+        while self._bounds:
+            yield from self.read()
+
+    def _select(self, *columns: Any) -> sa.Select[Any]:
+        statement = sa.select(*columns)
+        for bucket, each in zip(self._buckets, self._wanted, strict=True):
+            number = bucket_of(each if isinstance(each, str) else each.text)
+            statement = statement.where(bucket.c.segment == self._segments.segment, bucket.c.bucket == number)
+        return statement
+
+
+def _merged(in_no_segment: Iterable[_Candidate], segments: _Segments) -> Iterator[_Candidate]:
+    """Yield all candidates in the order of the hits; a segment is read when one of its rows may be the next."""
+    heap: list[tuple[_Candidate, Iterator[_Candidate]]] = []
+
+    def push(rows: Iterator[_Candidate]) -> None:
+        if (first := next(rows, None)) is not None:
+            heapq.heappush(heap, (first, rows))
+
+    push(iter(in_no_segment))
+    while heap or segments.bound is not None:
+        while segments.bound is not None and (not heap or segments.bound <= heap[0][0]):
+            for rows in segments.read():
+                push(rows)
+        if heap:
+            candidate, rows = heapq.heappop(heap)
+            yield candidate
+            push(rows)
 
 
 def _posting(bucket: str, wanted: str | Prefix) -> Posting:

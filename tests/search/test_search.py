@@ -114,7 +114,7 @@ def test_an_unchanged_text_is_not_indexed_again(sqlite_sites: ContentSites) -> N
 
 
 @pytest.mark.parametrize("query", ["rare words", '"rare words"', "rar* words"])
-def test_a_page_of_hits_is_four_statements_by_indexes(
+def test_a_page_of_hits_is_five_statements_by_indexes(
     sites: ContentSites, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
     monkeypatch.setattr(segments_module, "SEGMENT_ROWS", 60)
@@ -138,14 +138,43 @@ def test_a_page_of_hits_is_four_statements_by_indexes(
         for statement, parameters in sent:
             plan = "\n".join(str(row) for row in connection.exec_driver_sql(prefix + statement, parameters))
             plans.append(re.sub(r"sqlite_autoindex_|USING PRIMARY KEY", "pk_", plan))
-    free, segments, existing, rows = plans
+    free, newest, segments, existing, rows = plans
     assert "ix_entries_words_site_id_position" in free
-    assert segments.count("pk_") >= 3
-    assert "Seq Scan" not in segments
-    assert "SCAN" not in segments
+    for plan in (newest, segments):
+        assert plan.count("pk_") >= 3
+        assert "Seq Scan" not in plan
+        assert "SCAN" not in plan
     assert "ix_entries_words_site_id_position" in existing
     assert "Seq Scan" not in existing + rows
     assert "SCAN" not in existing + rows
+
+
+def test_older_segments_are_not_read_for_words_of_all_titles(
+    sites: ContentSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments_module, "SEGMENT_ROWS", 20)
+    monkeypatch.setattr(query_module, "_FIRST_SEGMENTS", 2)
+    for start in range(0, 120, 20):
+        with Session(sites.engine, info={"site": sites.garden}) as session:
+            session.add_all(map(rare_entry, range(start, start + 20)))
+            session.commit()
+    read: list[int] = []
+    of_segment = query_module._of_segment
+
+    def record(segment: int, *rest: Any) -> Any:
+        read.append(segment)
+        return of_segment(segment, *rest)
+
+    monkeypatch.setattr(query_module, "_of_segment", record)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        hits = entry_search.search(session, "number", size=5).hits
+        assert [hit.row.slug for hit in hits] == [f"e{number}" for number in range(5)]
+        assert len(read) == 2
+        read.clear()
+        # Words of texts alone are found in all segments, since one of them might have a title with these words.
+        hits = entry_search.search(session, "common", size=5).hits
+        assert [hit.row.slug for hit in hits] == [f"e{number}" for number in range(5)]
+        assert len(read) == 6
 
 
 def test_row_level_security_leaves_the_index_in_use(postgresql_database_url: str, tmp_path: Path) -> None:
@@ -189,6 +218,7 @@ def test_hits_are_those_of_a_search_without_an_index(
 ) -> None:
     monkeypatch.setattr(segments_module, "SEGMENT_ROWS", 5)
     monkeypatch.setattr(query_module, "_LISTED", 5)
+    monkeypatch.setattr(query_module, "_FIRST_SEGMENTS", 1)
     chance = random.Random(seed)
     seen_segments = 0
     for _step in range(25):
