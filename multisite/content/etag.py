@@ -25,7 +25,7 @@ def weak_etag(view: View) -> View:
     def etag_view(context: Any, request: Request) -> Response:
         response = view(context, request)
         if response.status_code == 200 and request.method in ("GET", "HEAD") and response.etag is None:
-            response.headers["ETag"] = f'W/"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+            response.headers["ETag"] = f'W/"{hashlib.blake2b(response.body, digest_size=16).hexdigest()}"'
             response.conditional_response = True
             response.headers.setdefault("Cache-Control", "no-cache")
             response.headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -23,14 +23,20 @@ from multisite.scoping.pin import pin_of
 
 __all__ = ["EntryList", "ListedEntry", "ListedTag", "Listing", "Place", "PlaceName", "readable", "visible"]
 
-_COLUMNS = (Entry.id, Entry.slug, Entry.title, Entry.summary, Entry.published, Entry.updated, Entry.picture)
+_ENTRIES, _TAG = Entry.__table__.c, Tag.__table__.c
+"""Statements on tables take less time than those on models, whose rows SQLAlchemy prepares for entities."""
+
+_COLUMNS = (
+    *(_ENTRIES.id, _ENTRIES.slug, _ENTRIES.title, _ENTRIES.summary),
+    *(_ENTRIES.published, _ENTRIES.updated, _ENTRIES.picture),
+)
 """The columns of a list; without the texts, which may be a megabyte for each entry."""
 
 _TAGS = (
-    sa.select(entry_tags.c.entry_id, Tag.slug, Tag.name)
-    .join(Tag, Tag.id == entry_tags.c.tag_id)
+    sa.select(entry_tags.c.entry_id, _TAG.slug, _TAG.name)
+    .select_from(entry_tags.join(Tag.__table__, _TAG.id == entry_tags.c.tag_id))
     .where(entry_tags.c.entry_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(Tag.name)
+    .order_by(_TAG.name)
 )
 """The tags of the entries `ids`. Built once, like `_newest`: building a statement costs as much as the query."""
 
@@ -220,17 +226,17 @@ def _newest(of_tag: bool, of_period: bool, is_past: bool) -> Any:
         of_period: Whether it begins at `first`.
         is_past: Whether the entries end before the time `newest`, instead of at it.
     """
-    when = entry_tags.c.listed if of_tag else Entry.published.expression
-    number = entry_tags.c.entry_id if of_tag else Entry.id.expression
-    newest = sa.bindparam("newest", type_=Entry.published.type)
+    when = entry_tags.c.listed if of_tag else _ENTRIES.published
+    number = entry_tags.c.entry_id if of_tag else _ENTRIES.id
+    newest = sa.bindparam("newest", type_=_ENTRIES.published.type)
     statement = sa.select(*_COLUMNS).where(when < newest if is_past else when <= newest)
     if of_tag:
-        statement = statement.join(entry_tags, entry_tags.c.entry_id == Entry.id)
+        statement = statement.join(entry_tags, entry_tags.c.entry_id == _ENTRIES.id)
         statement = statement.where(entry_tags.c.tag_id == sa.bindparam("tag_id", type_=sa.BigInteger))
     else:
-        statement = statement.where(Entry.draft == sa.false())
+        statement = statement.where(_ENTRIES.draft == sa.false())
     if of_period:
-        statement = statement.where(when >= sa.bindparam("first", type_=Entry.published.type))
+        statement = statement.where(when >= sa.bindparam("first", type_=_ENTRIES.published.type))
     return statement.order_by(when.desc(), number.desc()).limit(sa.bindparam("limit", type_=sa.Integer))
 
 

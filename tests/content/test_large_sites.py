@@ -24,7 +24,7 @@ from webtest import TestApp
 from multisite import Site, all_sites
 from multisite.cli.upgrade import upgrade
 from multisite.content import pager
-from multisite.content.listing import PlaceName
+from multisite.content.listing import EntryList, PlaceName
 from multisite.content.models import Entry, Tag, entry_counts, entry_tags
 from multisite.content.settings import POSTS_PER_PAGE
 from multisite.core.keys import DIRECTORY
@@ -80,6 +80,30 @@ def test_pages_after_the_last_number_are_found_by_key(
     assert [title for _, page in back for title in page[::-1]][:7] == ["E8", "E7", "E4", "E5", "E6", "E3", "E2"]
     assert back[-1] == found[0]
     browser.get(f"{path}?page=3", status=404)
+
+
+@pytest.mark.parametrize("kind", ["home", "tag", "year", "past year"])
+def test_a_first_page_has_the_rows_that_a_statement_on_models_returns(sites: ContentSites, kind: str) -> None:
+    for site in (sites.garden, sites.sternwarte):
+        for hour in range(6):
+            published = NEWEST - timedelta(hours=hour)
+            tags = ["t", "a"] if hour % 2 else ["b"]
+            sites.add(site, f"e{hour}", published=published, tags=tags, draft=hour == 1)
+    year = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
+    now = NEWEST - timedelta(hours=1) if kind != "past year" else datetime(2026, 1, 1, tzinfo=UTC)
+    with Session(sites.engine, info={"site": sites.garden}) as session:
+        tag = session.scalars(sa.select(Tag).where(Tag.slug == "t")).one() if kind == "tag" else None
+        listed = EntryList(now, tag=tag, between=year if "year" in kind else None).page(session, size=3)
+        wanted = sa.select(Entry).where(Entry.draft == sa.false(), Entry.published <= now)
+        if tag is not None:
+            wanted = wanted.where(Entry.tags.any(Tag.id == tag.id))
+        entries = session.scalars(wanted.order_by(Entry.published.desc(), Entry.id.desc())).all()
+        assert len(entries) >= 2
+        assert listed.has_more == (len(entries) > 3)
+        names = ("id", "slug", "title", "summary", "published", "updated", "picture")
+        for found, entry in zip(listed.entries, entries[:3], strict=True):
+            assert [getattr(found, name) for name in names] == [getattr(entry, name) for name in names]
+            assert [(each.slug, each.name) for each in found.tags] == [(each.slug, each.name) for each in entry.tags]
 
 
 def test_a_page_by_key_shows_the_same_entries_later(sites: ContentSites) -> None:
