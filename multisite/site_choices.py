@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from markupsafe import Markup, escape
@@ -15,6 +16,10 @@ _CONTINENTS = frozenset(
     {"Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"}
 )
 """What the names of time zones begin with, unless they are kept for old programs only."""
+
+
+_RARE = re.compile(r"[a-z]{3}_")
+"""Countries of languages without a code of two letters are left out, because most of these have only one."""
 
 
 def choice_options(column: str, language: str, chosen: str) -> Markup:
@@ -46,7 +51,7 @@ def _languages(language: str) -> str:
     names = {
         each.replace("_", "-"): Locale.parse(each).get_display_name(shown_in) or each
         for each in locale_identifiers()
-        if each != "root"
+        if each != "root" and not _RARE.match(each)
     }
     ordered = sorted(names, key=lambda tag: (names[tag].casefold(), tag))
     return _options([(tag, f"{names[tag]} \u00b7 {tag}") for tag in ordered])
