@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -122,8 +123,10 @@ def test_taken_host_names_the_option_for_another_one(folder: Folder, monkeypatch
     monkeypatch.chdir(folder.path)
     folder.write(app="multisite.archives_dir = %(here)s/archives\nmultisite.refresh_seconds = 0")
     taken = f"'{GARDEN}' is taken: it already leads to the site {GARDEN}"
+    threshold = gc.get_threshold()
     exported = folder.invoke("export-site", GARDEN, "garden.zip").stdout
     assert "        1 row in entries\n" in exported
+    assert gc.get_threshold() == threshold  # The command has another one.
     message = f"{taken}; choose another one: multisite import-site garden.zip --host HOST"
     assert folder.fails("import-site", "garden.zip") == message
     folder.invoke("remove-site", GARDEN, "--yes")
