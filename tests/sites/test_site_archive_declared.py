@@ -208,6 +208,21 @@ def test_rows_that_no_site_has_are_counted(engine: Engine, settings: Settings, s
         assert json.loads(archive.read("manifest.json"))["left_out"] == list(done.left_out)
 
 
+def test_rows_that_only_a_user_leads_to_are_left_out_with_the_users(
+    engine: Engine, settings: Settings, site: Site, tmp_path: Path
+) -> None:
+    metadata = sa.MetaData()
+    keys = [sa.Column("id", sa.Integer, primary_key=True) for _ in range(2)]
+    people = sa.Table("led_people", metadata, site_id_column(), keys[0], info={"site_users": True})
+    sa.Table("led_badges", metadata, keys[1], sa.Column("person_id", sa.ForeignKey(people.c.id)))
+    metadata.create_all(engine)
+    done = export_site(
+        engine, "one.example", tmp_path / "x.zip", settings=settings, contents=SiteContents([metadata]), users="none"
+    )
+    metadata.drop_all(engine)
+    assert [each for each in done.left_out if "led_" in each] == ["the rows of led_badges", "the rows of led_people"]
+
+
 SHARED = sa.MetaData()
 KINDS = sa.Table("declared_kinds", SHARED, sa.Column("id", sa.Integer, primary_key=True))
 THINGS = sa.Table(

@@ -170,7 +170,10 @@ def _leave_out(planned: dict[str, SiteTable], unwanted: Callable[[sa.Table], boo
         del planned[left_out[-1]]
         for name, table in planned.items():
             references = [each for each in table.references if each.target == left_out[-1]]
-            if any(each.cascades or set(each.columns) & set(table.key) for each in references if not each.is_optional):
+            # Without the table that leads them to the site, rows would belong to none.
+            is_led = table.owner is not None and table.owner.target == left_out[-1]
+            required = [each for each in references if not each.is_optional]
+            if is_led or any(each.cascades or set(each.columns) & set(table.key) for each in required):
                 names += [name] if name not in names else []
                 continue
             for reference in references:
