@@ -3,7 +3,8 @@
 `python -m benchmarks.sizing` serves the front page of the reference application, not cached, for 500 sites of a
 directory of 10,000, 100,000 and 1,000,000, from SQLite. The server runs on one core, the clients on the others. Then
 Caddy stands before one worker and before two, each in turns with one worker that is asked directly: the ratios are of
-the same seconds of the machine. `--quick` only checks that it works.
+the same seconds of the machine. `--proxy` measures these ratios alone, in a minute and a half; `--quick` only checks
+that it works.
 """
 
 from __future__ import annotations
@@ -78,7 +79,24 @@ def host_of(number: int) -> str:
 
 
 def make_database(path: Path, sites: int, visited: int) -> str:
-    """Create a database with `sites` sites, of which the first `visited` have entries, and return its URL."""
+    """Create a database of SQLite, as `fill_database` does, and return its URL."""
+    url = f"sqlite:///{path}"
+    fill_database(url, sites, visited)
+    return url
+
+
+def settings_of(url: str, folder: Path) -> dict[str, str]:
+    """Return the settings of the reference application for a database."""
+    return {
+        "sqlalchemy.url": url,
+        "multisite.sites_dir": str(folder / "sites"),
+        "multisite.templates_dir": str(ROOT / "templates"),
+        "multisite.media_url": str(folder / "media"),
+    }
+
+
+def fill_database(url: str, sites: int, visited: int) -> None:
+    """Create all tables in a database, and `sites` sites, of which the first `visited` have entries."""
     from datetime import UTC, datetime, timedelta
 
     from multisite import all_sites
@@ -88,7 +106,6 @@ def make_database(path: Path, sites: int, visited: int) -> str:
     from multisite.directory import engine_from_url
     from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
 
-    url = f"sqlite:///{path}"
     engine = engine_from_url(url)
     upgrade_own(engine)
     Base.metadata.create_all(engine)
@@ -110,7 +127,6 @@ def make_database(path: Path, sites: int, visited: int) -> str:
         ]  # fmt: skip
         connection.execute(sa.insert(Entry.__table__), entries)
     engine.dispose()
-    return url
 
 
 def free_port() -> int:
@@ -147,15 +163,9 @@ def running(
 def worker(server: str, url: str, folder: Path, *, core: int | None = 0) -> Iterator[tuple[int, int]]:
     """Run a server with the application, and yield its port and the id of its process."""
     program, *arguments = SERVERS[server]
-    settings = {
-        "sqlalchemy.url": url,
-        "multisite.sites_dir": str(folder / "sites"),
-        "multisite.templates_dir": str(ROOT / "templates"),
-        "multisite.media_url": str(folder / "media"),
-    }
     port = free_port()
     command = [str(Path(sys.executable).parent / program), *arguments]
-    with running(command, port, folder, core=core, **{SETTINGS: json.dumps(settings)}) as process:
+    with running(command, port, folder, core=core, **{SETTINGS: json.dumps(settings_of(url, folder))}) as process:
         yield port, process
 
 
@@ -267,20 +277,37 @@ def behind_proxy(url: str, folder: Path, effort: Effort) -> dict[str, tuple[floa
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sizing", description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    effort = QUICK if parser.parse_args(arguments).quick else FULL
+    parser.add_argument("--proxy", action="store_true")
+    options = parser.parse_args(arguments)
+    effort = QUICK if options.quick else FULL
     with tempfile.TemporaryDirectory() as made:
-        folder, url = Path(made), ""
-        print(f"{'sites':>9}  {'server':9} {'pages/s':>8} {'p99':>8} {'memory':>8}")
-        for sites in effort.sites:
-            url = make_database(folder / f"{sites}.db", sites, effort.visited)
-            for server, (measured, memory) in by_server(url, folder, effort).items():
-                pages, p99 = f"{measured.pages_per_second:.0f}", f"{measured.p99_seconds * 1000:.0f} ms"
-                print(f"{sites:>9,}  {server:9} {pages:>8} {p99:>8} {memory >> 20:>4} MiB", flush=True)
-        if shutil.which("caddy") is None:
-            print("Nothing was measured behind a proxy: caddy not found (on Debian: apt-get install caddy)")
-            return
-        for name, (pages_ratio, p99_ratio) in behind_proxy(url, folder, effort).items():
-            print(f"{name} behind Caddy, beside one without: {pages_ratio:.2f} x pages/s, {p99_ratio:.2f} x p99")
+        folder = Path(made)
+        if options.proxy:
+            url = make_database(folder / "proxy.db", effort.visited, effort.visited)
+        else:
+            url = print_servers(folder, effort)
+        print_proxy(url, folder, effort)
+
+
+def print_servers(folder: Path, effort: Effort) -> str:
+    """Print a line for each server and number of sites, and return the URL of the largest database."""
+    url = ""
+    print(f"{'sites':>9}  {'server':9} {'pages/s':>8} {'p99':>8} {'memory':>8}")
+    for sites in effort.sites:
+        url = make_database(folder / f"{sites}.db", sites, effort.visited)
+        for server, (measured, memory) in by_server(url, folder, effort).items():
+            pages, p99 = f"{measured.pages_per_second:.0f}", f"{measured.p99_seconds * 1000:.0f} ms"
+            print(f"{sites:>9,}  {server:9} {pages:>8} {p99:>8} {memory >> 20:>4} MiB", flush=True)
+    return url
+
+
+def print_proxy(url: str, folder: Path, effort: Effort) -> None:
+    """Print a line for each number of workers behind Caddy."""
+    if shutil.which("caddy") is None:
+        print("Nothing was measured behind a proxy: caddy not found (on Debian: apt-get install caddy)")
+        return
+    for name, (pages_ratio, p99_ratio) in behind_proxy(url, folder, effort).items():
+        print(f"{name} behind Caddy, beside one without: {pages_ratio:.2f} x pages/s, {p99_ratio:.2f} x p99")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,20 @@ from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship
 from webtest import TestApp
 
-from benchmarks import archives, console, fair_share, layouts, live, memory, pieces, profile, search, sizing, summary
+from benchmarks import (
+    archives,
+    console,
+    distributed,
+    fair_share,
+    layouts,
+    live,
+    memory,
+    pieces,
+    profile,
+    search,
+    sizing,
+    summary,
+)
 from benchmarks.__main__ import PARTS
 from benchmarks.alternatives import ALTERNATIVES, BASELINE
 from benchmarks.compare import HAND, SCOPED, check_results
@@ -364,11 +377,30 @@ def test_servers_of_every_kind_are_measured(tmp_path: Path) -> None:
 
 def test_what_a_server_of_the_sizing_benchmark_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = sizing.make_database(tmp_path / "3.db", 3, 2)
-    settings = {"sqlalchemy.url": url, "multisite.sites_dir": str(tmp_path / "sites"),
-                "multisite.templates_dir": str(ROOT / "templates"), "multisite.media_url": str(tmp_path)}  # fmt: skip
-    monkeypatch.setenv(sizing.SETTINGS, json.dumps(settings))
+    monkeypatch.setenv(sizing.SETTINGS, json.dumps(sizing.settings_of(url, tmp_path)))
     app = sizing.make_app()
     for number in (1, 2):
         assert "Entry 0" in TestApp(app, extra_environ={"HTTP_HOST": sizing.host_of(number)}).get("/").text
     assert "Entry" not in TestApp(app, extra_environ={"HTTP_HOST": sizing.host_of(3)}).get("/").text
     app.registry[DIRECTORY].engine.dispose()
+
+
+def test_pages_of_two_databases_are_measured_side_by_side(tmp_path: Path) -> None:
+    urls = {name: sizing.make_database(tmp_path / f"{name}.db", 10, 10) for name in ("plain", "distributed")}
+    found = distributed.measure(urls, tmp_path, 1)
+    assert list(found) == list(distributed.PAGES)
+    assert all(seconds > 0 for by in found.values() for seconds in by.values())
+
+
+def test_without_a_coordinator_nothing_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MULTISITE_TEST_CITUS_URL", raising=False)
+    distributed.main(["--quick"])
+    assert capsys.readouterr().out == "Nothing was measured: MULTISITE_TEST_CITUS_URL names no coordinator\n"
+
+
+@pytest.mark.skipif(not distributed.coordinator_url(), reason="no Citus: MULTISITE_TEST_CITUS_URL names no coordinator")
+def test_pages_of_a_distributed_database_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    distributed.main(["--quick"])
+    assert re.search(r"^/archive +[\d.]+ ms +[\d.]+ ms +[\d.]+$", capsys.readouterr().out, re.MULTILINE)
