@@ -40,7 +40,7 @@ _SITES = """
            array_remove(array_agg(CASE WHEN s.shardminvalue = s.shardmaxvalue THEN d.host END ORDER BY d.host), NULL)
     FROM pg_dist_shard s JOIN pg_dist_shard_placement p USING (shardid)
     LEFT JOIN (SELECT id, get_shard_id_for_distribution_column(CAST(CAST(:first AS text) AS regclass), id) AS shardid
-               FROM sites) AS pg_s USING (shardid)
+               FROM sites WHERE availability <> 'removed') AS pg_s USING (shardid)
     LEFT JOIN domains d ON d.site_id = pg_s.id AND d.kind = 'canonical'
     WHERE s.logicalrelid = CAST(CAST(:first AS text) AS regclass)
     GROUP BY 1 ORDER BY 1

@@ -57,12 +57,12 @@ def test_media_of_two_machines(url: str) -> None:
         assert file.read() == b"of another site"
 
 
-@pytest.mark.parametrize("key", ["../8/a3/a3f0-5d0c/leaves.jpg", "a3/../../8/a3", "a3//x", "?x", "a3/a3f0-5d0c/%2e"])
-def test_no_key_leads_to_another_site(url: str, key: str) -> None:
+def test_no_key_leads_to_another_site(url: str) -> None:
     store = MediaStore(url)
     store.write(8, KEY, io.BytesIO(b"of another site"))
-    with pytest.raises(FileNotFoundError):
-        store.open(7, key)
+    for key in ("../8/a3/a3f0-5d0c/leaves.jpg", "a3/../../8/a3", "a3//x", "?x", "a3/a3f0-5d0c/%2e"):
+        with pytest.raises(FileNotFoundError):
+            store.open(7, key)
     store.remove_site(7)
     assert store.site_ids() == [8]
 
@@ -97,7 +97,7 @@ def test_templates_of_two_machines(machines: tuple[Machine, Machine]) -> None:
     assert second.mirror.refresh(SHOP)
     assert second.files() == {"page": "one", "layout": "both"}
     # The head is replaced under the same name: another ETag, and often the same size.
-    for text in ("two", "six", "ten"):
+    for text in ("two", "six"):
         first.write(page=text)
         assert first.mirror.push(SHOP)
         assert second.mirror.refresh(SHOP)
