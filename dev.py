@@ -588,6 +588,7 @@ def install_peers():
     """
     if PEERS.exists():
         return
+    say("Installing Flask and Django, to compare with")
     draft = PEERS.with_suffix(".new")
     shutil.rmtree(draft, ignore_errors=True)
     packages = ["Flask>=3.1", "Django>=5.2", "django-multisite2>=2.0"]
