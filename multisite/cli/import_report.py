@@ -16,7 +16,7 @@ from multisite.cli.arguments import json_option
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from multisite.content.report import ImportReport, Note
+    from multisite.content.report import BadPath, ImportReport, Note
     from multisite.core.site import Site
 
 __all__ = ["finish", "import_options", "open_site", "record_import", "show_progress"]
@@ -106,8 +106,7 @@ def finish(report: ImportReport, site: Site, *, as_json: bool, strict: bool, not
 
 
 def _print_report(report: ImportReport, site: Site, nothing: str) -> None:
-    for skipped in report.skipped:
-        click.echo(f"{skipped.path}: skipped, {skipped.reason}", err=True)
+    _print_skipped(report.skipped)
     for bad in report.bad:
         click.echo(f"{bad.path}: {bad.reason}", err=True)
     for pruned in report.pruned:
@@ -125,9 +124,22 @@ def _print_report(report: ImportReport, site: Site, nothing: str) -> None:
 
 def _counts(report: ImportReport) -> str:
     counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.bad)} bad"
+    counts += f", {len(report.skipped)} skipped" if report.skipped else ""
     counts += f", {report.pages} of them pages" if report.pages else ""
     counts += f", {report.redirects} redirects" if report.redirects else ""
     return counts + (f", {len(report.pruned)} deleted" if report.pruned else "")
+
+
+def _print_skipped(skipped: list[BadPath]) -> None:
+    """Print on stderr the paths that were skipped, a few for each reason."""
+    groups: dict[str, list[BadPath]] = {}
+    for path in skipped:
+        groups.setdefault(path.reason, []).append(path)
+    for reason, paths in groups.items():
+        for path in paths[:_EXAMPLES]:
+            click.echo(f"{path.path}: skipped, {reason}", err=True)
+        if len(paths) > _EXAMPLES:
+            click.echo(f"{len(paths) - _EXAMPLES} more skipped, {reason} (--json lists all)", err=True)
 
 
 def _print_notes(notes: list[Note]) -> None:

@@ -22,6 +22,7 @@ _FIRST_LINE = re.compile(rf"[ \t]*{_LIST}[ \t]*\n")
 _LAST_LINE = re.compile(rf"(?:^|\n)[ \t]*{_LIST}[ \t]*$")
 _INLINE = re.compile(_LIST)
 _ID = re.compile(r"#([\w:.-]+)")
+_LANGUAGE = re.compile(r"\.language-([\w+#-]+)")
 _INLINE_ENDS = frozenset({"code_inline", "em_close", "image", "link_close", "s_close", "strong_close"})
 _MAX_LIST = 1000
 """A list is searched in this many characters at the end of a paragraph."""
@@ -92,10 +93,18 @@ def _read_paragraph(tokens: list[Token], index: int) -> tuple[set[int], bool]:
     if inline.content.strip():
         _set_id(tokens[index - 1], found["list"])
         return set(), False
+    if language := _LANGUAGE.search(found["list"]):
+        _set_language(tokens[index - 2] if index > 1 else inline, language[1])
     heading = _heading_of(tokens, index)
     if heading is not None:
         _set_id(heading, found["list"])
     return whole, False
+
+
+def _set_language(code: Token, language: str) -> None:
+    """Give a block of code without a language the one of the list below it."""
+    if code.type in ("code_block", "fence") and not code.info.strip():
+        code.type, code.info, code.markup = "fence", language, "```"
 
 
 def _heading_of(tokens: list[Token], index: int) -> Token | None:

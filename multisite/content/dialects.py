@@ -28,7 +28,7 @@ from multisite.content.anchors import add_heading_ids
 from multisite.content.attribute_lists import drop_inline_lists, read_block_lists
 from multisite.content.code_languages import read_code_languages
 from multisite.content.code_spans import find_code, is_in
-from multisite.content.highlighting import render_fence
+from multisite.content.highlighting import render_fence, render_html_block
 from multisite.content.kramdown import prepare_kramdown
 from multisite.content.plain_paragraphs import normalize, parse_paragraphs
 
@@ -129,6 +129,7 @@ class Parser:
         self._markdown.core.ruler.at("normalize", normalize)
         self._markdown.core.ruler.at("inline", parse_paragraphs)
         self._markdown.add_render_rule("fence", render_fence)
+        self._markdown.add_render_rule("html_block", render_html_block)
         if dialect not in _WITHOUT_PLUGINS:
             _add_plugins(self._markdown, dialect, features)
         self._renderer = cast(RendererHTML, self._markdown.renderer)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from html import escape
+from html import escape, unescape
 from itertools import groupby
 from operator import itemgetter
 from time import thread_time
@@ -19,7 +19,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
-__all__ = ["CLASSES", "LANGUAGES", "MAX_CODE", "render_fence"]
+__all__ = ["CLASSES", "LANGUAGES", "MAX_CODE", "render_fence", "render_html_block"]
 
 CLASSES = frozenset(
     """
@@ -66,6 +66,12 @@ _SPENT = "highlighting"
 """The key of a `_Spent` in the environment of a text."""
 
 _LANGUAGE = re.compile(r"[\w+#.-]+")
+_CODE_IN_HTML = re.compile(
+    r"""(?P<start><pre\b[^<>]{0,200}>\s*<code\b[^<>]{0,200}?\blanguage-(?P<language>[\w+#.-]{1,40})[^<>]{0,200}>)"""
+    r"""(?P<code>[^<]+)(?P<end></code>\s*</pre>)""",
+    re.IGNORECASE,
+)
+"""A block of code in HTML with nothing but text in it."""
 
 
 def render_fence(
@@ -77,6 +83,19 @@ def render_fence(
     if language is not None and (html := _highlight(token.content, language[0], environment)) is not None:
         options = OptionsDict({**options, "highlight": lambda *_: html})  # type: ignore[typeddict-item]
     return renderer.fence(tokens, index, options, environment)
+
+
+def render_html_block(
+    _renderer: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, environment: dict[str, Any]
+) -> str:
+    """Return a block of the author's HTML, with the code in it highlighted that names its language."""
+
+    def highlight(found: re.Match[str]) -> str:
+        html = _highlight(unescape(found["code"]), found["language"], environment)
+        return found[0] if html is None else f"{found['start']}{html}{found['end']}"
+
+    content = tokens[index].content
+    return _CODE_IN_HTML.sub(highlight, content) if "language-" in content else content
 
 
 @dataclass(slots=True)

@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 
 from multisite.content.article import Article
 from multisite.content.defaults import Defaults
-from multisite.content.dialects import Dialect
 from multisite.content.entry_links import EntryLinks
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.file_languages import choose_translations, same_language
@@ -30,7 +29,6 @@ from multisite.content.limits import SOURCE_LENGTH
 from multisite.content.links import FileRefused, OldAddress
 from multisite.content.local_files import LibraryOf, LocalFiles, MediaImport
 from multisite.content.markdown import NestingTooDeep, Rendered, render
-from multisite.content.metadata import Notation
 from multisite.content.old_addresses import OldAddresses
 from multisite.content.old_configuration import find_old_site
 from multisite.content.old_domain import OldDomain
@@ -39,9 +37,9 @@ from multisite.content.page_paths import is_page_slug
 from multisite.content.pelican_addresses import UNKNOWN_ADDRESS
 from multisite.content.pruning import Pruning
 from multisite.content.report import BadPath, Counts, ImportReport, Loss, Note
-from multisite.content.shortcodes import expand_shortcodes
+from multisite.content.shortcodes import expand_links, expand_shortcodes
 from multisite.content.slugs import SlugPattern
-from multisite.content.source_files import read_source
+from multisite.content.source_files import dialect_of, read_source
 from multisite.content.source_links import replace_addresses
 from multisite.content.unchanged import FILES_AT_A_TIME, Unchanged
 from multisite.content.upsert import BATCH_SIZE, Prepared, SavedArticle, save_articles
@@ -194,6 +192,8 @@ class _Reader:
             if self._is_unchanged(source, digest, path):
                 return None
             article, day = self._article(path, base, text)
+            if article.notation != "lines":  # In the stored text too, since only an import knows the files.
+                article = replace(article, body=expand_links(article.body, partial(self._resolve, path)))
             rendered = self._render(article, path, losses)
         except NotAnEntry as error:
             self.report.skipped.append(BadPath(printable(path), str(error)))
@@ -239,6 +239,8 @@ class _Reader:
         if not address:
             return None
         self.depends = True
+        old = None if address.startswith("/") else self.old_domain.find(address)
+        address = address if old is None else old.path
         try:
             found = self.media.find_picture(path, unquote(address), article.picture_alt)
         except FileRefused as error:
@@ -256,7 +258,7 @@ class _Reader:
         if article.notation != "lines":
             body = expand_shortcodes(body, resolve, lambda *loss: losses.append(Loss(*loss)))
         find_file = partial(self._find_media, path)
-        return render(body, _dialect(article.notation, path), resolve, find_file, self._find_old)
+        return render(body, dialect_of(article.notation, path), resolve, find_file, self._find_old)
 
     def _find_old(self, url: str) -> OldAddress | None:
         found = self.old_domain.find(url)
@@ -289,11 +291,3 @@ class _Reader:
                 raise NotAnEntry(f"a translation ({article.language}) of {printable(owner)}")
             raise InvalidArticle(f"its slug '{article.slug}' is already used by {printable(owner)}")
         return article, day
-
-
-def _dialect(notation: Notation, path: Path) -> Dialect:
-    """Return the dialect of the file's tool: YAML with a dated name, or in Jekyll's folders, means Jekyll."""
-    if notation == "lines":
-        return "python-markdown"
-    is_post = path.name[:4].isdigit() or {"_posts", "_drafts"} & set(path.parts)
-    return "kramdown" if notation == "yaml" and is_post else "goldmark"

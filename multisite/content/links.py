@@ -33,7 +33,7 @@ class OldAddress:
 
 
 FindOld = Callable[[str], OldAddress | None]
-"""Returns what an absolute URL stands for; None for one of another site."""
+"""Returns what an absolute URL, or a path that starts with a slash, stands for; None for one of another site."""
 
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|$", re.IGNORECASE)
 PELICAN_MARK = re.compile(r"\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|", re.IGNORECASE)
@@ -98,6 +98,8 @@ class Links:
         address = unquote(written)
         if _ELSEWHERE.match(address):
             found = self._old_target(tag, address, alt, line)
+        elif tag == "a" and address.startswith("/") and (entry := self._old_entry(address)) is not None:
+            found = {"href": entry}
         else:
             found = self._target(tag, address, alt, line)
         if found and found[_NAMES[tag]] != address:
@@ -115,6 +117,11 @@ class Links:
         if tag == "a" and not found and old.path != "/":
             self._report(line, "link to a page that is not imported", address)
         return found
+
+    def _old_entry(self, path: str) -> str | None:
+        """Return the URL path of the entry that had an address on the old site, None if there is none."""
+        old = None if self._find_old is None else self._find_old(path)
+        return None if old is None else old.entry
 
     def _target(self, tag: str, address: str, alt: str, line: int) -> dict[str, str]:
         target = PELICAN_MARK.sub("", address, count=1)

@@ -35,15 +35,18 @@ class OldDomain:
         self._zone = zone
 
     def find(self, url: str) -> OldAddress | None:
-        """Return the address within the site for an absolute URL of it; None for a URL of another site."""
-        if not self._site.host:
+        """Return the address within the site for an absolute URL or path of it; None for a URL of another site."""
+        is_path = url.startswith("/") and not url.startswith("//")
+        if not (self._site.tool if is_path else self._site.host):
             return None
         try:
             parts = urlsplit(url)
         except ValueError:
             return None
         is_below = parts.path == self._base or parts.path.startswith(f"{self._base}/") or not parts.path
-        if parts.scheme not in ("", "http", "https") or bare_host(parts.netloc) != self._site.host or not is_below:
+        if parts.scheme not in ("", "http", "https") or not is_below:
+            return None
+        if not is_path and bare_host(parts.netloc) != self._site.host:
             return None
         path = parts.path.removeprefix(self._base) or "/"
         file = None if path == "/" else self._by_address.get(_plain(path))

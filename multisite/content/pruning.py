@@ -41,6 +41,7 @@ class Pruning:
     def prune(self, session: Session) -> Iterator[Rule]:
         """Delete the entries of the session's site, name them in the report, and yield redirects of their addresses."""
         beginnings = tuple(self._beginnings())
+        deleted = "would be deleted" if self._report.dry_run else "was deleted"
         columns = sa.select(Entry.slug, Entry.source).order_by(Entry.slug)
         for slug, source in session.execute(columns).all() if beginnings else ():
             if source is None or not source.startswith(beginnings):
@@ -48,9 +49,9 @@ class Pruning:
             new = self._slugs.get(source)
             if new is not None and new != slug:
                 yield parse_rule(address_of(slug), address_of(new))
-                reason = f"the entry '{slug}' was deleted: its file has the slug '{new}' now"
+                reason = f"the entry '{slug}' {deleted}: its file has the slug '{new}' now"
             elif source not in self._present:
-                reason = f"the entry '{slug}' was deleted: its file is gone"
+                reason = f"the entry '{slug}' {deleted}: its file is gone"
             else:
                 continue
             delete_entry(session, slug)

@@ -16,7 +16,7 @@ from multisite.content.embeds import youtube_html
 from multisite.content.links import Resolve
 from multisite.content.shortcode_blocks import block_edges
 
-__all__ = ["expand_shortcodes", "parse_arguments"]
+__all__ = ["expand_links", "expand_shortcodes", "parse_arguments"]
 
 Report = Callable[[int, str, str], None]
 """Called with a line number (from 0), a kind, and a text."""
@@ -34,6 +34,7 @@ _CALL = re.compile(r"([a-z_]\w*)\((.*)\)", re.DOTALL)
 
 _SWALLOWED = frozenset({"codeblock", "comment", "highlight", "mermaid", "raw"})
 _QUOTES = "\"'`"
+_LINKS = frozenset({"link", "post_url", "ref", "relref"})
 _LANGUAGE = re.compile(r"(?:.*\blang:|[\"' ]*)([\w+#.-]+)")
 _YOUTUBE_URL = re.compile(
     r"https?://(?:www\.|m\.)?(?:youtu\.be/|youtube\.com/(?:watch\?v=|embed/|shorts/))([\w-]{6,20})"
@@ -59,6 +60,28 @@ def expand_shortcodes(text: str, resolve: Resolve, report: Report) -> str:
     `resolve` returns the URL path of the entry of a file or post, or None; `report` is called for each unknown tag.
     """
     return "".join(_expand(text, resolve, report)) if "{%" in text or "{{" in text else text
+
+
+def expand_links(text: str, resolve: Resolve) -> str:
+    """Return `text` with the tags that are the address of another file replaced, if `resolve` knows it."""
+    return "".join(_expand_links(text, resolve)) if "{%" in text or "{{" in text else text
+
+
+def _expand_links(text: str, resolve: Resolve) -> Iterator[str]:
+    position, code = 0, find_code(text)
+    unclosed: set[str] = set()
+    for tag in _TAG.finditer(text):
+        name, arguments = _name_and_arguments(tag)
+        if tag.start() < position or (name not in _LINKS and name not in _SWALLOWED) or is_in(tag.start(), code):
+            continue
+        closing = _closing(text, tag, name, unclosed) if name in _SWALLOWED else None
+        if closing is not None:
+            yield text[position : closing.end()]
+            position = closing.end()
+        elif name in _LINKS and (address := _replacement(tag, name, arguments, resolve)) is not None:
+            yield text[position : tag.start()] + address
+            position = tag.end()
+    yield text[position:]
 
 
 def _expand(text: str, resolve: Resolve, report: Report) -> Iterator[str]:
@@ -169,7 +192,7 @@ def _replacement(tag: re.Match[str], name: str, arguments: str, resolve: Resolve
         return _output(arguments)
     words, named = parse_arguments(arguments)
     first = words[0] if words else named.get("id", "")
-    if name in ("post_url", "link", "ref", "relref"):
+    if name in _LINKS:
         return resolve(first or named.get("path", ""))
     if name in ("raw", "endraw"):
         return ""

@@ -1,15 +1,16 @@
-"""Which files of a blog its tool makes a page of."""
+"""What the tool of a blog makes of its files: which of them are pages, and the dialect of their Markdown."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from multisite.content.dialects import Dialect
 from multisite.content.errors import NotAnEntry
 from multisite.content.files import read_text
-from multisite.content.metadata import has_front_matter
+from multisite.content.metadata import Notation, has_front_matter
 from multisite.content.old_site import OldSite
 
-__all__ = ["read_source"]
+__all__ = ["dialect_of", "read_source"]
 
 
 def read_source(path: Path, base: Path, old_site: OldSite, *, is_named: bool) -> str:
@@ -35,3 +36,11 @@ def read_source(path: Path, base: Path, old_site: OldSite, *, is_named: bool) ->
     if old_site.tool == "jekyll" and not has_front_matter(text) and not {"_posts", "_drafts"} & {*path.parts}:
         raise NotAnEntry("without front matter, so that Jekyll does not render it")
     return text
+
+
+def dialect_of(notation: Notation, path: Path) -> Dialect:
+    """Return the dialect of the file's tool: YAML with a dated name, or in Jekyll's folders, means Jekyll."""
+    if notation == "lines":
+        return "python-markdown"
+    is_post = path.name[:4].isdigit() or {"_posts", "_drafts"} & set(path.parts)
+    return "kramdown" if notation == "yaml" and is_post else "goldmark"

@@ -12,7 +12,9 @@ from multisite.content.code_spans import find_code, is_in
 __all__ = ["replace_addresses"]
 
 _ADDRESS = re.compile(
-    r"(\]\([ \t]*|^[ ]{0,3}\[[^\]\n]{1,500}\]:[ \t]*|\b(?:src|href)[ \t]*=[ \t]*)"  # Before the address.
+    r"(\]\([ \t]*|^[ ]{0,3}\[[^\]\n]{1,500}\]:[ \t]*"  # Before the address, in Markdown, HTML or a shortcode.
+    r"|\b(?:src|href|url|path|image|image_path|file)[ \t]*=[ \t]*"
+    r"|\{[{%][<%]?-?[ \t]*[\w-]{1,50}[ \t]+(?![\w-]+[ \t]*=))"
     r"""(?:<([^<>\n]{1,2000})>|"([^"\n]{1,2000})"|'([^'\n]{1,2000})'|([^\s<>"')]{1,2000}))""",
     re.MULTILINE | re.IGNORECASE,
 )

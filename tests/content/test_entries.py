@@ -122,9 +122,9 @@ def test_entries_of_files_that_are_gone_are_pruned(sites: ContentSites, folder: 
     (folder / "b.md").unlink()
     assert import_entries(sites.engine, sites.garden, [folder]).pruned == []
     dry = prune(sites, folder, dry_run=True)
-    assert dry.pruned == [BadPath(str(folder / "b.md"), "the entry 'b' was deleted: its file is gone")]
+    assert dry.pruned == [BadPath(str(folder / "b.md"), "the entry 'b' would be deleted: its file is gone")]
     assert slugs(sites, sites.garden) == ["a", "b", "by-hand", "c", "x"]
-    assert prune(sites, folder).pruned == dry.pruned
+    assert [each.path for each in prune(sites, folder).pruned] == [each.path for each in dry.pruned]
     assert slugs(sites, sites.garden) == ["a", "by-hand", "c", "x"]
     assert slugs(sites, sites.sternwarte) == ["a", "b", "c"]
 
@@ -246,12 +246,23 @@ def test_the_import_prints_what_it_pruned(ini: Path, folder: Path) -> None:
     run(ini, "import-entries", GARDEN, folder)
     (folder / "b.md").unlink()
     done = run(ini, "import-entries", GARDEN, folder, "--prune", "--dry-run")
-    assert done.stderr == f"{folder / 'b.md'}: the entry 'b' was deleted: its file is gone\n"
+    assert done.stderr == f"{folder / 'b.md'}: the entry 'b' would be deleted: its file is gone\n"
     counts = "0 added, 0 updated, 2 unchanged, 0 bad, 1 deleted"
     assert done.stdout == f"Would import into {GARDEN}: {counts}. Nothing was changed.\n"
     assert json.loads(run(ini, "import-entries", GARDEN, folder, "--prune", "--json").stdout)["pruned"] == [
         {"path": str(folder / "b.md"), "reason": "the entry 'b' was deleted: its file is gone"}
     ]
+
+
+def test_skipped_files_are_counted_and_listed_by_reason(ini: Path, folder: Path) -> None:
+    for number in range(5):
+        (folder / f"{number}").mkdir()
+        (folder / f"{number}" / "_index.md").write_text("---\ntitle: x\n---\n")
+    done = run(ini, "import-entries", GARDEN, folder, "--strict")
+    assert (done.exit_code, done.stderr.count("/_index.md: skipped, a section page, which is not an entry\n")) == (0, 3)
+    assert "2 more skipped, a section page, which is not an entry (--json lists all)\n" in done.stderr
+    assert ", 0 bad, 5 skipped." in done.stdout
+    assert len(json.loads(run(ini, "import-entries", GARDEN, folder, "--json").stdout)["skipped"]) == 5
 
 
 # The page of a report.

@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session, selectinload
 from multisite.content.dialects import Dialect
 from multisite.content.embeds import youtube_html
 from multisite.content.importing import import_entries
-from multisite.content.markdown import render
+from multisite.content.markdown import render, render_stored
 from multisite.content.models import Entry
 from multisite.content.pelican_slugs import pelican_slug
 from multisite.content.redirects import list_redirects
 from multisite.content.report import ImportReport
 from multisite.content.shortcodes import expand_shortcodes
 from multisite.media import MEDIA_LIBRARY
+from multisite.search.words import plain_text
 
 
 def html(source: str, dialect: Dialect) -> str:
@@ -320,3 +321,77 @@ def test_a_space_may_be_before_the_name_of_a_link(dialect: Dialect) -> None:
     found = html(source, dialect)
     assert '<a href="https://e.example/">Ann</a> and [Ben] [two] <code>[c] [one]</code>' in found
     assert "<code>[d] [one]" in found
+
+
+# Code with a language.
+
+
+def test_the_language_below_a_block_of_kramdown_is_used() -> None:
+    for block in ("    puts 1", "~~~\nputs 1\n~~~"):
+        found = html(f"{block}\n{{: .language-ruby}}\n\ntext", "kramdown")
+        assert found.startswith('<pre><code class="language-ruby"><span class="nb">puts</span>')
+        assert "{:" not in found
+    assert "language-" not in html("    puts 1\n{: .note}\n", "kramdown")
+    assert html("text\n\n{: .language-ruby}\n", "kramdown") == "<p>text</p>"
+
+
+@pytest.mark.parametrize("dialect", ["kramdown", "python-markdown", "goldmark", "commonmark"])
+def test_code_in_html_is_highlighted(dialect: Dialect) -> None:
+    source = '<pre><code class="language-python hljs">if a &lt; 1:\n\n    b("é")\n</code></pre>\n\n*after*'
+    found = html(source, dialect)
+    assert '<code class="language-python"><span class="k">if</span> a <span class="o">&lt;</span>' in found
+    assert plain_text(found).split() == ["if", "a", "<", "1:", 'b("é")', "after"]
+    for other in ("<pre><code>if a</code></pre>", '<pre><code class="language-nope">if a</code></pre>'):
+        assert "span" not in html(other, dialect)
+    marked = '<pre><code class="language-python">if <b>a</b><script>x</script></code></pre>'
+    assert "span" not in html(marked, dialect)
+    assert "<script" not in html(marked, dialect)
+
+
+# Links to the old site.
+
+
+def test_paths_of_the_old_site_lead_to_the_entries(imported: Callable[..., Imported], tmp_path: Path) -> None:
+    picture = tmp_path / "blog" / "images" / "a.png"
+    picture.parent.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(picture)
+    links = '[two](/b/2020/two/#x) <a href="/b/2020/two.html">html</a> [gone](/b/2020/gone/) [feed](/feed.xml) '
+    links += "![](/b/images/a.png)"
+    front = "---\ntitle: One\nimage: https://www.old.example/b/images/a.png\n---\n"
+    files = {
+        "_config.yml": "url: https://old.example\nbaseurl: /b\npermalink: /:year/:title/\n",
+        "_posts/2020-01-01-one.md": front + links,
+        "_posts/2020-01-02-two.md": "---\ntitle: Two\nredirect_from: /2020/two.html\n---\n# x\n",
+    }
+    found = imported(files)
+    entry = found.entries["one"]
+    assert 'href="/entries/two#user-content-x">two' in entry.body_html
+    assert 'href="/entries/two">html' in entry.body_html
+    assert 'href="/b/2020/gone/">gone' in entry.body_html
+    assert entry.picture is not None
+    assert entry.picture.startswith("/media/")
+    assert found.notes == []
+    assert "/entries/two" in entry.body
+
+
+def test_shortcodes_with_links_and_pictures_outlive_an_edit(
+    sqlite_sites: ContentSites, imported: Callable[..., Imported], tmp_path: Path
+) -> None:
+    for name in "cde":
+        picture = tmp_path / "blog" / "content" / f"{name}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), "red" if name == "c" else "blue").save(picture)
+    text = (
+        '[b]({{< ref "b.md" >}}) [x]({{% relref "b#x" %}}) {{< figure src="c.png" >}} {{ picture(url="d.png") }} '
+        '{{< img "e.png" >}} [n]({{< ref "nowhere.md" >}}) `{{< ref "b.md" >}}`\n\n'
+        '{{< highlight go >}}\n{{< ref "b.md" >}}\n{{< /highlight >}}\n'
+    )
+    front = "---\ntitle: {}\ndate: 2020-01-02\n---\n"
+    found = imported({"content/a.md": front.format("A") + text, "content/b.md": front.format("B") + "# x"})
+    body, before = found.entries["a"].body, found.entries["a"].body_html
+    assert body.count("/entries/b") == before.count("/entries/b") == 2
+    after = render_stored(body, "goldmark").html
+    assert after.count('href="/entries/b') == 2
+    assert after.count('src="/media/') == before.count('src="/media/') == 3
+    assert after.count("nowhere.md") == 1
+    assert body.count('{{< ref "b.md" >}}') == 2

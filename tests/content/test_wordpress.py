@@ -688,7 +688,7 @@ def test_the_command_prints_what_was_left_out(run: Callable[..., Result], tmp_pa
         "comments left out, 1:",
         f"  {path}:{begins[0]}: 1 of 'Post 1'",
     ]
-    summary = f"{GARDEN}: 1 added, 0 updated, 0 unchanged, 1 bad, 9 redirects"
+    summary = f"{GARDEN}: 1 added, 0 updated, 0 unchanged, 1 bad, 1 skipped, 9 redirects"
     assert done.stdout == f"Would import into {summary}. Nothing was changed.\n"
     assert run(GARDEN, path).stdout == f"Imported into {summary}.\n"
     answer = json.loads(run(GARDEN, path, "--json").stdout)
