@@ -51,6 +51,12 @@ _TIGHT_HEADING = re.compile(r"^(#{1,6})(?=[^#\s])", re.MULTILINE)
 _HEADING_END = re.compile(r"^(#{1,6}[^\n]*?[^#\\\n])#+[ \t]*$", re.MULTILINE)
 
 
+_BARE_WWW = re.compile(r"(?<![\w./])www\.\w", re.ASCII)
+_WWW = re.compile(
+    r"""(?:[\w-]{1,63}\.){1,9}[a-z]{2,20}(?![\w-])(?:[/?#](?:[^\s<>()"']*[^\s<>()"'.,;:!?*_~])?)?""", re.IGNORECASE
+)
+"""What follows `www.` in an address without a scheme."""
+
 _DEFINITION = re.compile(r"^[ ]{0,3}\[([^\[\]\n]{1,200})\]:", re.MULTILINE)
 _SPACED_REFERENCE = re.compile(r"(?<=\])[ ](?=\[([^\[\]\n]{1,200})\](?![:(\[]))")
 _ADDRESS = re.compile("://")
@@ -160,7 +166,8 @@ def find_features(source: str) -> set[str]:
     if not features.isdisjoint(_LINES):
         lines = f"\n{source}"  # A pattern that begins with a newline is found faster than `^` in each line.
         features -= {name for name in features & _LINES.keys() if not _LINES[name].search(lines)}
-    return features | {"links"} if _has_bare_address(source) else features
+    has_links = _has_bare_address(source) or ("www." in source and _BARE_WWW.search(source))
+    return features | {"links"} if has_links else features
 
 
 def _has_bare_address(source: str) -> bool:
@@ -179,10 +186,8 @@ def _make_parser(dialect: Dialect, features: frozenset[str]) -> Parser:
 
 
 def _add_plugins(markdown: MarkdownIt, dialect: Dialect, features: frozenset[str]) -> None:
-    if "links" in features and markdown.linkify is not None:
-        markdown.enable("linkify")
-        markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # `content.py` is not a host.
-        markdown.linkify.add("//", None)
+    if "links" in features:
+        _add_links(markdown, dialect)
     if "footnotes" in features:
         footnote_plugin(markdown, inline=False)
     if "definitions" in features:
@@ -206,6 +211,20 @@ def _add_plugins(markdown: MarkdownIt, dialect: Dialect, features: frozenset[str
         _add_python_extensions(markdown, features)
     raw = dialect == "goldmark"
     markdown.core.ruler.push("heading_ids", lambda state: add_heading_ids(state.tokens, ascii_only=ascii_only, raw=raw))
+
+
+def _add_links(markdown: MarkdownIt, dialect: Dialect) -> None:
+    if markdown.linkify is None:
+        return
+    markdown.enable("linkify")
+    markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # `content.py` is not a host.
+    markdown.linkify.add("//", None)
+    if dialect == "goldmark":
+        markdown.linkify.add("www.", {"validate": _WWW, "normalize": _add_scheme})
+
+
+def _add_scheme(_linkify: Any, match: Any) -> None:
+    match.url = f"http://{match.url}"
 
 
 def _add_python_extensions(markdown: MarkdownIt, features: frozenset[str]) -> None:
