@@ -22,7 +22,7 @@ from scoped_models import ONE, TWO
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from attack_catalogue.models import index_of_key, keys_of, tables_to_watch
+from attack_catalogue.models import index_of_key, index_of_site, keys_of, tables_to_watch
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, using_site
 from multisite.core.site import Site
 
@@ -285,14 +285,16 @@ Rows = dict[int, dict[str, list[tuple[Any, ...]]]]
 def rows_of_both(connection: Any) -> Rows:
     """Return all rows of scoped tables, read by a connection of the driver, which is not scoped."""
     sites = (ONE.id, TWO.id)
-    statements = [f"SELECT * FROM {table} WHERE site_id = {site}" for table in tables_to_watch() for site in sites]
+    statements = [f"SELECT * FROM {table} WHERE site_id IN {sites}" for table in tables_to_watch()]
     cursor = connection.cursor()
     found = list(_results(cursor, statements))
     cursor.close()
-    rows = [sorted(map(tuple, each), key=repr) for each in found]
-    return {
-        site: dict(zip(tables_to_watch(), rows[number :: len(sites)], strict=True)) for number, site in enumerate(sites)
-    }
+    rows: Rows = {site: {} for site in sites}
+    for table, both in zip(tables_to_watch(), found, strict=True):
+        index = index_of_site(table)
+        for site in sites:
+            rows[site][table] = sorted((tuple(row) for row in both if row[index] == site), key=repr)
+    return rows
 
 
 def _results(cursor: Any, statements: list[str]) -> Iterator[list[Any]]:

@@ -274,8 +274,20 @@ def tables_to_watch() -> tuple[str, ...]:
 @cache
 def index_of_key(table: str) -> int | None:
     """Return the index of the column `id` of a table, or None."""
-    columns = next(base.metadata.tables[table] for base in (Base, MoreBase) if table in base.metadata.tables).c
-    return list(columns.keys()).index("id") if "id" in columns else None
+    columns = _columns(table)
+    return columns.index("id") if "id" in columns else None
+
+
+@cache
+def index_of_site(table: str) -> int:
+    """Return the index of the column `site_id` of a table."""
+    return _columns(table).index("site_id")
+
+
+def _columns(table: str) -> list[str]:
+    return list(
+        next(base.metadata.tables[table] for base in (Base, MoreBase) if table in base.metadata.tables).c.keys()
+    )
 
 
 def keys_of(site: Site) -> range:
