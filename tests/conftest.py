@@ -6,6 +6,7 @@ import gc
 import importlib.metadata
 import importlib.util
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from vhosting import World
 
 
+# Until all tests are collected: their thousands of objects stay, and each collection would look at them.
+gc.disable()
+
 # As in an activated environment: messages then suggest `multisite` instead of the path of its script.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -75,6 +79,10 @@ settings.load_profile("busy")
 DATABASES = frozenset({"sqlite", "postgresql"})
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--random-files", metavar="SEED", help="run the files of tests in an order that depends on SEED")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run slow files first, skip `soak`, and deselect cases for one database, such as "sqlite: PRAGMA", on the other.
 
@@ -82,6 +90,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     # If a slow file began last, the other processes would be idle meanwhile.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if seed := config.getoption("random_files"):
+        items.sort(key=lambda item: random.Random(f"{seed} {item.path.relative_to(config.rootpath)}").random())
     for_another = set()
     for item in items:
         if "MULTISITE_SOAK" not in os.environ and item.get_closest_marker("soak"):
@@ -102,6 +112,7 @@ def pytest_collection_finish() -> None:
     """Exclude the thousands of tests, and all imported modules, from later garbage collections."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -118,8 +129,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.config.stash.get(_last_file, None) != item.path:
         item.config.stash[_last_file] = item.path
         site_module._resolvers.clear()
-        # Commands that ran in this process count changes in their databases, and in those of later tests.
+        # Commands and applications of earlier files, until they are collected, count changes in their databases, which
+        # no longer exist, and in those of later tests.
         invalidation._publishers.clear()
+        invalidation._subscribers.clear()
         forget_statements()
 
 

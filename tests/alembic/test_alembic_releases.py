@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 RELEASES = ["1.18.3", "1.19.2", "1.20.0", "1.20.1"]
 """The oldest release, the last that iterates over the entry point (1.20.0), and the first that takes the module."""
 

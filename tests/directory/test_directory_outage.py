@@ -33,6 +33,8 @@ from multisite.directory import Directory, Match, cache, deadline, engine_from_s
 from multisite.errors import DirectoryUnavailable
 from multisite.sites.updates import add_site
 
+pytestmark = pytest.mark.slow
+
 
 def query_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("multisite-directory")]

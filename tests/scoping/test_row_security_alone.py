@@ -22,10 +22,13 @@ from row_security import Secured, secured, without_scoping_layer
 from scoped_models import ONE, TWO, Base
 from site_keys import KEYS
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.* has a cartesian product:sqlalchemy.exc.SAWarning",
-    "ignore:Additional column names:sqlalchemy.exc.SAWarning",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:.* has a cartesian product:sqlalchemy.exc.SAWarning",
+        "ignore:Additional column names:sqlalchemy.exc.SAWarning",
+    ),
+]
 
 ATTEMPTS = {
     name: attempt

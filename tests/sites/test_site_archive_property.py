@@ -24,6 +24,8 @@ from multisite.directory.records import get_site
 from multisite.scoping.tables import tables
 from multisite.sites import SiteContents, add_site, copy_site, export_site, import_site, remove_site, restore_site
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Server:

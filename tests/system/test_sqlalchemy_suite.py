@@ -12,6 +12,8 @@ import os
 import pytest
 from library_suites import WITH_LAYER, run_tests, source_of
 
+pytestmark = pytest.mark.slow
+
 WHOLE = ("test/sql", "test/orm", "test/ext", "test/engine")
 PART = (
     "test/orm/dml/test_orm_upd_del_basic.py",
