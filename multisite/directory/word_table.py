@@ -99,6 +99,8 @@ def _in_unicode(domain: str) -> str:
 
 def _decode_label(found: re.Match[str]) -> str:
     try:
-        return found[1].encode().decode("punycode")
+        text = found[1].encode().decode("punycode")
+        text.encode()  # Half of a surrogate pair cannot be stored.
     except UnicodeError:
         return found[0]
+    return text

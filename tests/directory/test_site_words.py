@@ -34,6 +34,8 @@ def test_words_of_a_site() -> None:
     assert words_of("\u2014", ["*.xn--bcher-kva.example"]) == {
         "xn--bcher-kva.example", "bcher-kva.example", "kva.example", "b\u00fccher.example", "example",
     }  # fmt: skip
+    # Half of a surrogate pair, which no database stores.
+    assert words_of("x", ["xn--ib9b.example"]) == {"x", "xn--ib9b.example", "ib9b.example", "example"}
     # A label that is none, and a long name.
     assert words_of("STRASSE", ["xn--\u00fc.example"]) >= words_of("Stra\u00dfe", ["example"])
     assert {len(word) for word in words_of("x" * 300, [])} == {200}
