@@ -39,7 +39,7 @@ from multisite.content.pruning import Pruning
 from multisite.content.report import BadPath, Counts, ImportReport, Loss, Note
 from multisite.content.shortcodes import expand_links, expand_shortcodes
 from multisite.content.slugs import SlugPattern
-from multisite.content.source_files import dialect_of, read_source
+from multisite.content.source_files import Sources, dialect_of
 from multisite.content.source_links import replace_addresses
 from multisite.content.unchanged import FILES_AT_A_TIME, Unchanged
 from multisite.content.upsert import BATCH_SIZE, Prepared, SavedArticle, save_articles
@@ -116,7 +116,7 @@ def import_entries(  # noqa: PLR0913  # One argument for each option of the comm
         commit = not (strict or dry_run)
         unchanged = Unchanged(session, options, commit=commit, enabled=not force)
         reader = _Reader(site, report, SlugPattern(address_pattern), old_site, media, local_files, unchanged, pruning)
-        reader.named = frozenset(path for path in files_and_folders if path.is_file())
+        reader.sources = Sources(old_site, set(files_and_folders) & set(all_files))
         reader.defaults = Defaults(old_site)
         reader.zone = old_site.zone(zone_of(site))
         reader.links = EntryLinks(files, reader.parse_file, session, zone_of(site))
@@ -172,8 +172,7 @@ class _Reader:
     local_files: LocalFiles
     unchanged: Unchanged
     pruning: Pruning
-    named: frozenset[Path] = frozenset()
-    """The files that are to be imported by name."""
+    sources: Sources = field(init=False)
     depends: bool = False
     """Whether the file that is rendered may refer to other files."""
     owners: dict[tuple[str, date | None], Path] = field(default_factory=dict)
@@ -187,7 +186,7 @@ class _Reader:
         self.depends = False
         source = printable(path.absolute())
         try:
-            text = read_source(path, base, self.old_site, is_named=path in self.named)
+            text = self.sources.read(path, base)
             digest = self.unchanged.digest(text, self.defaults.of(path.absolute()))
             if self._is_unchanged(source, digest, path):
                 return None

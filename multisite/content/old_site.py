@@ -30,7 +30,7 @@ _FEEDS: Mapping[Tool, tuple[str, ...]] = {
 }
 _PELICAN_FEEDS = ("feed_atom", "feed_all_atom", "feed_rss", "feed_all_rss")
 _MAX_PAGES = 100
-_ZOLA_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:T[\d:.]+(?:Z|[+-]\d{2}:\d{2})?)?[-_]")
+_ZOLA_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}(?:T[\d:.]+(?:Z|[+-]\d{2}:\d{2})?)?[-_]")
 _SAFE = "/:@!$&'()*+,;=-._~"
 
 
@@ -118,11 +118,8 @@ class OldSite:
 
     def reason_to_skip(self, path: Path) -> str | None:
         """Return why the tool makes no page of the file `path`, which is absolute; None if it does."""
-        if not path.is_relative_to(self.root):
+        if self.tool != "jekyll" or not path.is_relative_to(self.root):
             return None
-        if self.tool != "jekyll":
-            is_content = any(path.is_relative_to(folder) for folder in self._content_folders)
-            return None if is_content else f"outside of the folder of texts of {str(self.tool).capitalize()}"
         options = self.config.get("collections")
         included = self.config.get("include")
         for part in path.relative_to(self.root).parts[:-1]:
@@ -140,9 +137,13 @@ class OldSite:
                 return f"of the collection {name}, which Jekyll does not render"
         return None
 
-    @property
-    def _content_folders(self) -> list[Path]:
-        """The folders of texts of Hugo, Zola or Pelican; all of the blog if its own one does not exist."""
+    def content_folders(self) -> list[Path]:
+        """Return the folders of texts of Hugo, Zola or Pelican: that of the blog if they have none of their own.
+
+        The list is empty for other tools.
+        """
+        if self.tool in (None, "jekyll"):
+            return []
         name = self.config.get({"hugo": "contentdir", "pelican": "path"}.get(str(self.tool), ""))
         folder = self.root / (name if isinstance(name, str) and name else "content")
         has_mounts = self.tool == "hugo" and "module" in self.config

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from multisite.content.dialects import Dialect
@@ -10,32 +12,45 @@ from multisite.content.files import read_text
 from multisite.content.metadata import Notation, has_front_matter
 from multisite.content.old_site import OldSite
 
-__all__ = ["dialect_of", "read_source"]
+__all__ = ["Sources", "dialect_of"]
 
 
-def read_source(path: Path, base: Path, old_site: OldSite, *, is_named: bool) -> str:
-    """Return the text of a file to import.
+class Sources:
+    """Reads the files of a blog that its tool makes pages of.
 
     Args:
-        path: The file.
-        base: Its path without the language in its name.
-        old_site: The site that it comes from.
-        is_named: Whether it is to be imported by its name, whatever its folder.
-
-    Raises:
-        InvalidArticle: It cannot be read.
-        NotAnEntry: The tool of the site makes no page of it.
+        old_site: The site that they come from.
+        named: Files to import by their names, whatever their folders.
     """
-    if base.stem == "_index":
-        raise NotAnEntry("a section page, which is not an entry")
-    if is_named or not old_site.tool:
-        return read_text(path)
-    if (reason := old_site.reason_to_skip(path.absolute())) is not None:
-        raise NotAnEntry(reason)
-    text = read_text(path)
-    if old_site.tool == "jekyll" and not has_front_matter(text) and not {"_posts", "_drafts"} & {*path.parts}:
-        raise NotAnEntry("without front matter, so that Jekyll does not render it")
-    return text
+
+    def __init__(self, old_site: OldSite, named: AbstractSet[Path]) -> None:
+        self._old_site = old_site
+        self._named = named
+        self._root = f"{old_site.root}{os.sep}"
+        # Texts, since each of many files is compared with them.
+        self._folders = tuple(f"{str(folder).rstrip(os.sep)}{os.sep}" for folder in old_site.content_folders())
+
+    def read(self, path: Path, base: Path) -> str:
+        """Return the text of the file `path`; `base` is the path without the language in its name.
+
+        Raises:
+            InvalidArticle: It cannot be read.
+            NotAnEntry: The tool of the site makes no page of it.
+        """
+        if base.stem == "_index":
+            raise NotAnEntry("a section page, which is not an entry")
+        tool = self._old_site.tool
+        if tool is None or path in self._named:
+            return read_text(path)
+        absolute = path.absolute()
+        if self._folders and str(absolute).startswith(self._root) and not str(absolute).startswith(self._folders):
+            raise NotAnEntry(f"outside of the folder of texts of {tool.capitalize()}")
+        if (reason := self._old_site.reason_to_skip(absolute)) is not None:
+            raise NotAnEntry(reason)
+        text = read_text(path)
+        if tool == "jekyll" and not has_front_matter(text) and not {"_posts", "_drafts"} & {*path.parts}:
+            raise NotAnEntry("without front matter, so that Jekyll does not render it")
+        return text
 
 
 def dialect_of(notation: Notation, path: Path) -> Dialect:

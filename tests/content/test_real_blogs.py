@@ -182,6 +182,7 @@ def test_a_file_that_is_named_is_imported_from_any_folder(imported: Callable[...
     [
         ("2020-01-02-Use .cache for my_plugins.md", "/use-cache-for-my-plugins"),
         ("2020-01-02_Vim über alles.md", "/vim-uber-alles"),
+        ("Since 2020-01-02-now.md", "/since-2020-01-02-now"),
         ("Notes and More/A Post.md", "/notes-and-more/a-post"),
     ],
 )
