@@ -49,7 +49,7 @@ def seen(report: ImportReport) -> tuple[object, ...]:
     return (
         (report.added, report.updated, report.unchanged, report.redirects, report.pages),
         sorted(map(str, report.bad)), sorted(map(str, report.skipped)), sorted(map(str, report.notes)),
-        sorted(map(str, report.pruned)),
+        sorted(str(each).replace("would be deleted", "was deleted") for each in report.pruned),
     )  # fmt: skip
 
 
