@@ -169,3 +169,18 @@ def test_another_site_has_its_own_entries_of_the_same_files(sites: ContentSites,
         pairs = sa.select(imported_files.c.site_id, Entry.site_id).join(Entry, Entry.id == imported_files.c.entry_id)
         assert {site for site, _ in connection.execute(pairs)} == {sites.garden.id, sites.sternwarte.id}
         assert all(one == other for one, other in connection.execute(pairs))
+
+
+def test_an_entry_that_changes_before_the_digests_are_written_is_imported_again(
+    sqlite_sites: ContentSites, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites, save = sqlite_sites, Unchanged.save
+
+    def save_after_a_change(self: Unchanged) -> None:
+        change(sites, sa.update(Entry).where(Entry.slug == "a").values(title="Of somebody else"))
+        save(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Unchanged, "save", save_after_a_change)
+        import_entries(sites.engine, sites.garden, [folder])
+    assert import_entries(sites.engine, sites.garden, [folder]).updated == 1
