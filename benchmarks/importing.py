@@ -73,11 +73,11 @@ def measure(url: str, folder: Path, files: Path, *, with_index: bool) -> Measure
         with_index: Whether the words of the entries are indexed.
     """
     from multisite.alembic.migrate import upgrade_own
-    from multisite.content.importing import import_entries
+    from multisite.content.imports.importing import import_entries
     from multisite.content.tables import Base
     from multisite.core.settings import parse_settings
     from multisite.directory import engine_from_url
-    from multisite.sites.updates import add_site
+    from multisite.sites.creation import add_site
 
     file = Path(tempfile.mkdtemp(dir=folder), "sites.db")
     engine = engine_from_url(f"sqlite:///{file}" if url == "sqlite://" else url)

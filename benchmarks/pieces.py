@@ -293,11 +293,11 @@ def prepare(folder: Path) -> None:
     from benchmarks.databases import make_database
     from multisite.alembic.migrate import upgrade_own
     from multisite.content import main
-    from multisite.content.importing import import_entries
+    from multisite.content.imports.importing import import_entries
     from multisite.content.tables import Base
     from multisite.core.settings import parse_settings
     from multisite.directory import engine_from_url
-    from multisite.sites.updates import add_site
+    from multisite.sites.creation import add_site
 
     make_database(folder / "bench.db", 1)
     static = folder / "sites" / KNOWN_HOST / "static"

@@ -37,7 +37,7 @@ from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory import engine_from_url
 from multisite.page_cache import invalidation
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 if TYPE_CHECKING:
     from content_sites import ContentSites

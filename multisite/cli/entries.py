@@ -53,7 +53,7 @@ def list_entries(
     its path, such as /about/team.
     """
     from multisite.content import entries
-    from multisite.content.files import printable
+    from multisite.content.imports.files import printable
     from multisite.language.local_time import local_time, zone_of
 
     with _session(ini_uri, host) as (session, site):

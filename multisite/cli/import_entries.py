@@ -11,7 +11,7 @@ from multisite.cli.import_report import finish, import_options, open_site, recor
 from multisite.cli.media import library_when_needed
 
 try:
-    from multisite.content.importing import import_entries
+    from multisite.content.imports.importing import import_entries
     from multisite.content.slugs import SlugPattern
 except ModuleNotFoundError as error:
     raise click.ClickException(f"{error.name} is not installed: pip install 'pyramid-multisite[content]'") from error

@@ -98,7 +98,7 @@ def finish(report: ImportReport, site: Site, *, as_json: bool, strict: bool, not
         _print_report(report, site, nothing)
     file: TextIO | None = click.get_current_context().meta[_REPORT_FILE]
     if file is not None:
-        from multisite.content.report_page import report_page
+        from multisite.content.imports.report_page import report_page
 
         file.write(report_page(report, site, datetime.now(UTC)))
     if report.bad or not report.seen or (strict and report.lost):
@@ -144,7 +144,7 @@ def _print_skipped(skipped: list[BadPath]) -> None:
 
 def _print_notes(notes: list[Note]) -> None:
     """Print on stderr what was left out, by kind, with a few examples of each."""
-    from multisite.content.files import printable
+    from multisite.content.imports.files import printable
 
     for kind, group in groupby(sorted(notes, key=lambda note: note.kind), lambda note: note.kind):
         members = list(group)
@@ -161,7 +161,7 @@ def show_progress(things: str) -> Callable[[int, int], None]:
 
     On a terminal it prints in place, elsewhere a line from time to time, and nothing for few things.
     """
-    from multisite.content.upsert import BATCH_SIZE
+    from multisite.content.imports.upsert import BATCH_SIZE
 
     def show(done: int, total: int) -> None:
         if total <= BATCH_SIZE:

@@ -18,7 +18,7 @@ from multisite.cli.output import (
 from multisite.sites.ini import Ini, read_ini
 
 if TYPE_CHECKING:
-    from multisite.sites.updates import CreatedSite, SiteDetails
+    from multisite.sites.creation import CreatedSite, SiteDetails
 
 __all__ = ["add_site", "rename_site", "show_site"]
 
@@ -43,7 +43,7 @@ def add_site(ini_uri: str, host: str, as_json: bool, **details: Unpack[SiteDetai
     HOST is the host in the URL of the site, such as www.example.com or bücher.example, without http://. With a path
     or a port, several sites can share a host: www.example.com/shop, www.example.com:8080.
     """
-    from multisite.sites.updates import create_site
+    from multisite.sites.creation import create_site
 
     ini = read_ini(ini_uri)
     new = create_site(ini.open_engine(), host, settings=ini.settings, **details)

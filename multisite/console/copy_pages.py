@@ -15,11 +15,11 @@ from multisite.console.site_pages import SITE_PATTERN, find_record, site_variabl
 from multisite.directory.models import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.private_pages import field
+from multisite.sites.creation import plan_site
 from multisite.sites.job_archives import find_export, list_exports
 from multisite.sites.jobs import add_job
 from multisite.sites.operator_log import record_now
 from multisite.sites.transaction import check_domain_free
-from multisite.sites.updates import plan_site
 
 __all__ = ["includeme"]
 

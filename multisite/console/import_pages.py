@@ -15,9 +15,9 @@ from multisite.directory.models import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.private_pages import field
 from multisite.sites.archive.reader import opening
+from multisite.sites.creation import plan_site
 from multisite.sites.jobs import add_job
 from multisite.sites.transaction import check_domain_free
-from multisite.sites.updates import plan_site
 
 __all__ = ["includeme"]
 

@@ -13,12 +13,12 @@ from multisite.console.site_pages import SITE_PATTERN, find_record, site_variabl
 from multisite.directory.models import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.private_pages import field
+from multisite.sites.creation import plan_site
 from multisite.sites.job_archives import list_exports
 from multisite.sites.jobs import Job, add_job
 from multisite.sites.removal import plan_removal
 from multisite.sites.removed import find_removed, list_removed
 from multisite.sites.transaction import check_domain_free
-from multisite.sites.updates import plan_site
 
 __all__ = ["includeme"]
 

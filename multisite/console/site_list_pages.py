@@ -18,9 +18,9 @@ from multisite.directory.listing import SiteSelection, count_by_status
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError
 from multisite.private_pages import field
 from multisite.site_choices import CHOSEN_COLUMNS, choice_options
+from multisite.sites.creation import create_site
 from multisite.sites.themes import list_themes
 from multisite.sites.traffic import Traffic, traffic_of_sites
-from multisite.sites.updates import create_site
 
 __all__ = ["chosen_sites", "explain", "includeme"]
 

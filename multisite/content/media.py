@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pyramid.config import Configurator
 from sqlalchemy.orm import Session
 
-from multisite.content.links import FindFile
+from multisite.content.markup.links import FindFile
 from multisite.content.models import Entry, Media
 from multisite.content.revisions import Autosave, Revision
 from multisite.media.model import DIGESTS_IN_TEXT

@@ -120,11 +120,11 @@ class Entry(SiteScoped, Base):
     A page, such as an imprint, has no date, and its slug is the path of its address: `/about/team`
     (`multisite.content.page_paths`).
 
-    `body` is the author's Markdown, in the `dialect` of `multisite.content.dialects`. `body_html` is its HTML, rendered
-    and sanitized by `multisite.content.markdown` when the entry is saved, so that showing a page renders no Markdown.
-    `summary` is plain text. `published` is None only for drafts and pages; an article is visible once `published` is
-    past and `draft` is false, a page as soon as `draft` is false. `author` is the author's name, `source`
-    the absolute path of the imported file, or the URI of the imported post; both are None if unknown.
+    `body` is the author's Markdown, in the `dialect` of `multisite.content.markup.dialects`. `body_html` is its HTML,
+    rendered and sanitized by `multisite.content.markup.markdown` when the entry is saved, so that showing a page
+    renders no Markdown. `summary` is plain text. `published` is None only for drafts and pages; an article is visible
+    once `published` is past and `draft` is false, a page as soon as `draft` is false. `author` is the author's name,
+    `source` the absolute path of the imported file, or the URI of the imported post; both are None if unknown.
     `picture` is the path of the picture of the site's media that links to the entry show; None for the first in its
     text.
     """

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from multisite.sites.archive import SiteContents, copy_site, export_site, import_site
     from multisite.sites.availability import disable_site, enable_site
     from multisite.sites.batches import NewSite, add_sites
+    from multisite.sites.creation import add_site
     from multisite.sites.domains import add_domain, remove_domain
     from multisite.sites.removal import remove_site
     from multisite.sites.removed import erase_removed, list_removed
     from multisite.sites.restoring import restore_site
     from multisite.sites.settings.values import set_settings, unset_settings
-    from multisite.sites.updates import add_site, rename_site, set_theme
+    from multisite.sites.updates import rename_site, set_theme
 
 __all__ = [
     "NewSite",
@@ -49,11 +50,12 @@ __getattr__ = lazy_names(
     __name__,
     {
         "add_domain": "multisite.sites.domains",
+        "add_site": "multisite.sites.creation",
         "remove_domain": "multisite.sites.domains",
         "remove_site": "multisite.sites.removal",
         "set_settings": "multisite.sites.settings.values",
         "unset_settings": "multisite.sites.settings.values",
-        **dict.fromkeys(("add_site", "rename_site", "set_theme"), "multisite.sites.updates"),
+        **dict.fromkeys(("rename_site", "set_theme"), "multisite.sites.updates"),
         **dict.fromkeys(("NewSite", "add_sites"), "multisite.sites.batches"),
         **dict.fromkeys(("disable_site", "enable_site"), "multisite.sites.availability"),
         **dict.fromkeys(("erase_removed", "list_removed"), "multisite.sites.removed"),

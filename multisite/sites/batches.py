@@ -20,17 +20,10 @@ from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE, DomainRow
 from multisite.directory.records import SiteRecord, read_sites
 from multisite.errors import DomainTaken, MultisiteError, escape_for_message
+from multisite.sites.creation import SiteDetails, SitePlan, complete_site, delete_pending, plan_site, reserve_site
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings
 from multisite.sites.settings.values import check_settings, insert_settings, record_settings
 from multisite.sites.transaction import directory_transaction
-from multisite.sites.updates import (
-    SiteDetails,
-    SitePlan,
-    complete_site,
-    delete_pending,
-    plan_site,
-    reserve_site,
-)
 
 __all__ = ["BATCH_SITES", "BatchResult", "NewSite", "add_sites"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from multisite.errors import MultisiteError, nearest
 from multisite.sites.batches import NewSite
-from multisite.sites.updates import SiteDetails
+from multisite.sites.creation import SiteDetails
 
 __all__ = ["read_site_file"]
 

@@ -50,8 +50,8 @@ from multisite.page_cache.store import OVERHEAD_BYTES, Page, PageStore
 from multisite.page_cache.versions import Version, Versions
 from multisite.scoping.pin import change_listeners
 from multisite.sites.availability import disable_site, enable_site, maintain_site
+from multisite.sites.creation import add_site
 from multisite.sites.settings.values import set_settings
-from multisite.sites.updates import add_site
 from multisite.web.site_settings import SITE_SETTINGS
 
 

@@ -34,7 +34,7 @@ from multisite.core.settings import parse_settings
 from multisite.directory import engine_from_url
 from multisite.directory import models as own
 from multisite.directory.models import BigId
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 pytestmark = pytest.mark.slow
 

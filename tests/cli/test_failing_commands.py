@@ -21,8 +21,8 @@ from multisite.alembic.sqlite_transaction import ddl_transaction
 from multisite.core.settings import Settings
 from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import get_site, list_sites
+from multisite.sites.creation import add_site
 from multisite.sites.removal import TRASH
-from multisite.sites.updates import add_site
 
 WRITING = [
     ["add-site", "new.example", "--alias", "www.new.example"],

@@ -21,7 +21,7 @@ from multisite.cli.pshell import run
 from multisite.content.models import Base, Tag
 from multisite.core.settings import parse_settings
 from multisite.sites.availability import disable_site
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 INI = """
 [app:main]

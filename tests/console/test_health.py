@@ -34,12 +34,12 @@ from multisite.directory.operator_tables import errors_table, jobs_table, traffi
 from multisite.errors import UnscopedStatement
 from multisite.sites import jobs, measurements, processes, traffic
 from multisite.sites.archive.contents import SiteContents
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain, remove_domain
 from multisite.sites.last_check import MAX_FINDINGS, keep_check, read_last_check
 from multisite.sites.operator_log import record_now
 from multisite.sites.removal import remove_site
 from multisite.sites.traffic import ErrorSeen, TrafficCounts, safe_path
-from multisite.sites.updates import add_site
 from multisite.sites.worker import Worker
 from multisite.web.site_archive import site_contents
 from multisite.web.traffic import TRAFFIC

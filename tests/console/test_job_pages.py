@@ -28,13 +28,13 @@ from multisite.directory.operator_tables import jobs_table
 from multisite.directory.records import get_site
 from multisite.errors import UnknownSite
 from multisite.sites import bulk as bulk_module
+from multisite.sites.creation import add_site
 from multisite.sites.job_archives import list_exports, prune_exports, prune_uploads
 from multisite.sites.jobs import add_job, list_jobs, read_job, wanted_uploads
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.removal import remove_site
 from multisite.sites.removed import erase_removed, list_removed
 from multisite.sites.restoring import restore_site
-from multisite.sites.updates import add_site
 from multisite.web.site_archive import site_contents
 
 DATABASES = ["sqlite", "postgresql"] if os.environ.get("MULTISITE_SOAK") else ["sqlite"]

@@ -43,6 +43,7 @@ from multisite.directory.listing import EVERY_SITE, SiteSelection
 from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
 from multisite.directory.operator_tables import jobs_table
 from multisite.directory.records import get_site
+from multisite.sites.creation import add_site
 from multisite.sites.jobs import add_job, claim_job, end_job, list_jobs
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.removal import remove_site
@@ -51,7 +52,6 @@ from multisite.sites.settings.values import set_settings
 from multisite.sites.sign_ins import make_sign_in, use_sign_in
 from multisite.sites.site_words import complete_words
 from multisite.sites.traffic import Traffic
-from multisite.sites.updates import add_site
 from multisite.web.site_archive import site_contents
 from multisite.web.site_settings import SITE_SETTINGS
 

@@ -17,9 +17,9 @@ from webtest import TestApp
 from multisite.core.settings import parse_settings
 from multisite.directory.records import get_site
 from multisite.sites import theme_list
+from multisite.sites.creation import add_site
 from multisite.sites.operator_log import LogSelection, list_log
 from multisite.sites.themes import create_theme
-from multisite.sites.updates import add_site
 from multisite.web.theme_preview import THEME_PREVIEW
 
 LAYOUT = '<!doctype html>\n<p id="harbour">Harbour</p>\n${next.body()}\n'

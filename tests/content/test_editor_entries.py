@@ -37,8 +37,8 @@ from webtest import TestApp
 
 from multisite.content.editor.entries import Collision, find_entry, save_entry
 from multisite.content.entry_text import EntryText
-from multisite.content.importing import import_entries
-from multisite.content.markdown import render
+from multisite.content.imports.importing import import_entries
+from multisite.content.markup.markdown import render
 from multisite.content.models import Entry, Redirect, Tag
 from multisite.content.tables import Autosave, Revision, User
 from multisite.people import remove_member

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from multisite import Site
 from multisite.cli import main
-from multisite.content import report_page
 from multisite.content.entries import delete_entry, list_records, unpublish_entry
-from multisite.content.importing import ImportReport, import_entries
+from multisite.content.imports import report_page
+from multisite.content.imports.importing import ImportReport, import_entries
 from multisite.content.redirect_rules import parse_rule
 from multisite.content.redirects import find_redirect, list_redirects, save_redirects
 from multisite.content.report import BadPath, Note

@@ -28,7 +28,7 @@ from multisite.content.exports.cards import drop_controls
 from multisite.content.exports.ghost import import_ghost
 from multisite.content.exports.ghost_posts import read_ghost, read_post
 from multisite.content.exports.uploads import Uploads
-from multisite.content.markdown import render
+from multisite.content.markup.markdown import render
 from multisite.content.models import Entry
 from multisite.content.report import ImportReport
 from multisite.media import MEDIA_LIBRARY

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from multisite.content.embeds import youtube_html
 from multisite.content.errors import InvalidArticle
 from multisite.content.exports.cards import drop_gated
 from multisite.content.exports.documents import post_html
 from multisite.content.exports.ghost import import_ghost
+from multisite.content.markup.embeds import youtube_html
 from multisite.content.models import Entry
 
 

@@ -14,9 +14,9 @@ from pygments.lexers import get_all_lexers
 from pygments.lexers.python import PythonLexer
 from pygments.token import STANDARD_TYPES
 
-from multisite.content import highlighting
-from multisite.content.highlighting import CLASSES, LANGUAGES
-from multisite.content.markdown import render, render_stored
+from multisite.content.markup import highlighting
+from multisite.content.markup.highlighting import CLASSES, LANGUAGES
+from multisite.content.markup.markdown import render, render_stored
 from multisite.search.words import plain_text
 
 PYTHON = '```python\ndef f(x):  # <b>\n    return "y" + x\n```\n'
@@ -125,7 +125,7 @@ def test_code_for_which_pygments_fails_stays_plain(monkeypatch: pytest.MonkeyPat
 
 def test_pygments_is_imported_when_there_is_code() -> None:
     code = (
-        "import sys\nfrom multisite.content.markdown import render\n"
+        "import sys\nfrom multisite.content.markup.markdown import render\n"
         "render('# a\\n\\n`b`\\n\\n```\\nc\\n```\\n')\nprint('pygments' in sys.modules)\n"
         "render('```python\\nc\\n```\\n')\nprint('pygments' in sys.modules)\n"
     )

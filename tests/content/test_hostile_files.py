@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from multisite.content import front_matter, slugs
-from multisite.content.files import MAX_FILE_BYTES, read_text
-from multisite.content.front_matter import Article, InvalidArticle, parse_article
-from multisite.content.importing import import_entries
+from multisite.content import slugs
+from multisite.content.imports import front_matter
+from multisite.content.imports.files import MAX_FILE_BYTES, read_text
+from multisite.content.imports.front_matter import Article, InvalidArticle, parse_article
+from multisite.content.imports.importing import import_entries
 from multisite.content.limits import MAX_DEPTH, MAX_FRONT_MATTER, MAX_MARKUP, MAX_TAGS, SLUG_LENGTH
-from multisite.content.markdown import NestingTooDeep, render
+from multisite.content.markup.markdown import NestingTooDeep, render
 from multisite.content.models import Entry, Tag
 from multisite.content.slugs import slugify
 
@@ -255,7 +256,7 @@ def test_the_bounds_hold_in_a_process_with_little_memory(tmp_path: Path) -> None
     """Attacks that used to exhaust memory run under a limit that they would exceed."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (900_000_000, 900_000_000))\n"
-        "from multisite.content.markdown import NestingTooDeep, render\n"
+        "from multisite.content.markup.markdown import NestingTooDeep, render\n"
         "bold = ''.join(f'<b title={n}>' for n in range(900))\n"
         "assert render('<p>' + bold + '<div>x</div>' * 5000).html\n"
         "for text in ('- a\\n' * 500_000, '*a*' * 500_000):\n"

@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session
 
 from multisite import Site
 from multisite.cli import main
-from multisite.content.importing import ImportReport, import_entries
-from multisite.content.local_files import blog_folder
-from multisite.content.markdown import render
+from multisite.content.imports.importing import ImportReport, import_entries
+from multisite.content.imports.local_files import blog_folder
+from multisite.content.markup.markdown import render
 from multisite.content.media import find_uploaded
 from multisite.content.models import Entry, Media
 from multisite.media import MEDIA_LIBRARY, MediaLibrary
@@ -344,7 +344,7 @@ def test_what_is_rolled_back_leaves_no_file(sites: ContentSites, tmp_path: Path,
 def test_a_batch_that_is_repeated_keeps_its_pictures(
     sites: ContentSites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from multisite.content import upsert
+    from multisite.content.imports import upsert
 
     picture(tmp_path / "a.png")
     write(tmp_path / "first.md", "![A](a.png)")

@@ -25,11 +25,11 @@ from sqlalchemy.orm import Session
 
 from multisite import Site
 from multisite.cli import main
-from multisite.content import importing, upsert
-from multisite.content.files import MAX_FILE_BYTES
-from multisite.content.front_matter import Article, InvalidArticle, parse_article, parse_date
-from multisite.content.importing import ImportReport, import_entries
-from multisite.content.markdown import MAX_DEPTH, SUMMARY_LENGTH, NestingTooDeep, render
+from multisite.content.imports import importing, upsert
+from multisite.content.imports.files import MAX_FILE_BYTES
+from multisite.content.imports.front_matter import Article, InvalidArticle, parse_article, parse_date
+from multisite.content.imports.importing import ImportReport, import_entries
+from multisite.content.markup.markdown import MAX_DEPTH, SUMMARY_LENGTH, NestingTooDeep, render
 from multisite.content.models import Entry, Tag
 from multisite.content.slugs import slugify
 
@@ -876,5 +876,5 @@ def test_the_command_needs_a_path(ini: Path) -> None:
 
 
 def test_importing_does_not_load_pyramid() -> None:
-    code = "import sys, multisite.content.importing; sys.exit('pyramid' in sys.modules)"
+    code = "import sys, multisite.content.imports.importing; sys.exit('pyramid' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

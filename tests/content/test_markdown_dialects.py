@@ -17,13 +17,13 @@ from markdown_it import rules_core
 from paths import PYTHONPATH
 from sqlalchemy.orm import Session
 
-from multisite.content import plain_paragraphs
-from multisite.content.cleaning import ANCHOR_PREFIX
-from multisite.content.dialects import Dialect, Parser, find_features
-from multisite.content.importing import import_entries
-from multisite.content.markdown import NestingTooDeep, render
+from multisite.content.imports.importing import import_entries
+from multisite.content.markup import plain_paragraphs
+from multisite.content.markup.cleaning import ANCHOR_PREFIX
+from multisite.content.markup.dialects import Dialect, Parser, find_features
+from multisite.content.markup.markdown import NestingTooDeep, render
+from multisite.content.markup.shortcodes import expand_shortcodes
 from multisite.content.models import Entry
-from multisite.content.shortcodes import expand_shortcodes
 
 DIALECTS: tuple[Dialect, ...] = ("kramdown", "goldmark", "python-markdown")
 

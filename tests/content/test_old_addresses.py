@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from multisite import Site
-from multisite.content.article import Article
-from multisite.content.importing import ImportReport, import_entries
+from multisite.content.imports.article import Article
+from multisite.content.imports.importing import ImportReport, import_entries
+from multisite.content.imports.old_site import OldSite, Tool, seen_from
+from multisite.content.imports.permalinks import JEKYLL_STYLES, date_values, expand_braces, expand_colons, plain_slug
 from multisite.content.models import Entry
-from multisite.content.old_site import OldSite, Tool, seen_from
 from multisite.content.page_paths import address_of
-from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_braces, expand_colons, plain_slug
 from multisite.content.redirect_rules import InvalidRedirect, parse_rule
 from multisite.content.redirects import find_redirect, list_redirects, save_redirects
 

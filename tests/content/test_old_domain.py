@@ -10,7 +10,7 @@ from content_sites import GARDEN, ContentSites
 from PIL import Image
 from sqlalchemy.orm import Session
 
-from multisite.content.importing import import_entries
+from multisite.content.imports.importing import import_entries
 from multisite.content.models import Entry
 from multisite.content.report import ImportReport
 from multisite.media import MEDIA_LIBRARY

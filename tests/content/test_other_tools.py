@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session, selectinload
 from multisite import Site
 from multisite.content.editor.entries import save_entry
 from multisite.content.entry_text import EntryText
-from multisite.content.front_matter import Article, InvalidArticle, NotAnEntry, parse_article, parse_date
-from multisite.content.importing import import_entries
+from multisite.content.imports.front_matter import Article, InvalidArticle, NotAnEntry, parse_article, parse_date
+from multisite.content.imports.importing import import_entries
 from multisite.content.models import Entry
 from multisite.content.report import ImportReport
 from multisite.content.slugs import SlugPattern

@@ -12,15 +12,15 @@ from content_sites import ContentSites
 from PIL import Image
 from sqlalchemy.orm import Session, selectinload
 
-from multisite.content.dialects import Dialect
-from multisite.content.embeds import youtube_html
-from multisite.content.importing import import_entries
-from multisite.content.markdown import render, render_stored
+from multisite.content.imports.importing import import_entries
+from multisite.content.imports.pelican_slugs import pelican_slug
+from multisite.content.markup.dialects import Dialect
+from multisite.content.markup.embeds import youtube_html
+from multisite.content.markup.markdown import render, render_stored
+from multisite.content.markup.shortcodes import expand_shortcodes
 from multisite.content.models import Entry
-from multisite.content.pelican_slugs import pelican_slug
 from multisite.content.redirects import list_redirects
 from multisite.content.report import ImportReport
-from multisite.content.shortcodes import expand_shortcodes
 from multisite.media import MEDIA_LIBRARY
 from multisite.search.words import plain_text
 

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multisite.content.metadata import _FrontMatterLoader
-from multisite.content.simple_yaml import read_simple_yaml
+from multisite.content.imports.metadata import _FrontMatterLoader
+from multisite.content.imports.simple_yaml import read_simple_yaml
 
 PIECES = (
     "a|title|tags|: |:|\n|\n|\n| |  |[|]|, |,|-|- |'|\"|#| #|\\|http://x|2020-01-02 09:30|C++|ä|日本"

@@ -7,7 +7,7 @@ from content_sites import GARDEN, ContentSites
 
 from multisite.content.site_paths import add_path_to_text
 from multisite.core.settings import parse_settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 TEXT = """[entry](/entries/b) [page](/about/) [own](/shop/entries/b) [other](//x.example/a) [away](https://x.example/)
 [here](#a) [relative](b) [home](/) [shops](/shops)

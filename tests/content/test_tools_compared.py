@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from content_sites import ContentSites
 from sqlalchemy.orm import Session
 
-from multisite.content.cleaning import ANCHOR_PREFIX
-from multisite.content.importing import import_entries
+from multisite.content.imports.importing import import_entries
+from multisite.content.markup.cleaning import ANCHOR_PREFIX
 from multisite.content.models import Entry
 
 HEADINGS = [

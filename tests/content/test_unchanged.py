@@ -12,10 +12,10 @@ from content_sites import ContentSites
 from sqlalchemy.orm import Session
 
 from multisite import Site, all_sites
-from multisite.content import importing
-from multisite.content.importing import ImportReport, import_entries
+from multisite.content.imports import importing
+from multisite.content.imports.importing import ImportReport, import_entries
+from multisite.content.imports.unchanged import Unchanged
 from multisite.content.models import Entry, Tag, imported_files
-from multisite.content.unchanged import Unchanged
 
 pytestmark = pytest.mark.slow
 

@@ -32,7 +32,6 @@ from wordpress_export import ZERO, attachment, item, write_export
 
 from multisite import Site
 from multisite.cli import main
-from multisite.content.cleaning import clean
 from multisite.content.errors import InvalidExport
 from multisite.content.exports import notes
 from multisite.content.exports.blocks import read_blocks
@@ -42,13 +41,14 @@ from multisite.content.exports.uploads import Uploads
 from multisite.content.exports.wordpress import import_wordpress
 from multisite.content.exports.wordpress_shortcodes import Attachment, expand_wordpress_shortcodes
 from multisite.content.exports.wxr import read_wxr
-from multisite.content.markdown import render
+from multisite.content.imports.upsert import BATCH_SIZE
+from multisite.content.markup.cleaning import clean
+from multisite.content.markup.markdown import render
 from multisite.content.menu import MenuItem, list_items
 from multisite.content.models import Entry, Media
 from multisite.content.redirect_rules import parse_rule
 from multisite.content.redirects import list_redirects, save_redirects
 from multisite.content.report import ImportReport
-from multisite.content.upsert import BATCH_SIZE
 from multisite.media import MEDIA_LIBRARY, MediaLibrary
 
 

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from multisite.core.settings import Settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 FORK = """
 import os, sys, threading

@@ -31,7 +31,7 @@ from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory import Directory, Match, cache, deadline, engine_from_settings, engine_from_url
 from multisite.errors import DirectoryUnavailable
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 pytestmark = pytest.mark.slow
 

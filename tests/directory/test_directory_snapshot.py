@@ -23,8 +23,8 @@ from multisite.directory import Directory, Match, snapshot
 from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.errors import DirectoryUnavailable, SettingError
 from multisite.sites.availability import maintain_site
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain, remove_domain
-from multisite.sites.updates import add_site
 
 
 @pytest.fixture

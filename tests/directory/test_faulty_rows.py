@@ -24,7 +24,7 @@ from multisite.directory.matching import UNUSABLE, HostMatches
 from multisite.directory.models import DomainRow, SiteRow, metadata
 from multisite.directory.records import get_site, list_sites
 from multisite.errors import DirectoryUnavailable, MultisiteError
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 SITE, OTHER = "one.example", "two.example"
 

@@ -19,8 +19,8 @@ from multisite.directory import listing, records
 from multisite.directory.listing import SiteSelection, count_sites, summarize_sites
 from multisite.directory.records import list_sites
 from multisite.sites.availability import disable_site, maintain_site
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain
-from multisite.sites.updates import add_site
 
 
 @pytest.fixture

@@ -25,8 +25,9 @@ from multisite.directory.matching import HostMatches, Match
 from multisite.directory.models import DomainRow
 from multisite.directory.records import get_site, list_sites
 from multisite.sites.availability import maintain_site
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain, move_domain, remove_domain, set_canonical
-from multisite.sites.updates import add_site, rename_site
+from multisite.sites.updates import rename_site
 from multisite.web.maintenance import cookie_name
 
 Add = Callable[..., Any]

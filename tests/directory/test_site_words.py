@@ -20,10 +20,11 @@ from multisite.directory.records import get_site, list_sites
 from multisite.directory.word_table import words_of, words_table
 from multisite.sites.availability import disable_site, maintain_site
 from multisite.sites.batches import NewSite, add_sites
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain, move_domain, remove_domain, set_canonical
 from multisite.sites.removal import remove_site
 from multisite.sites.site_words import complete_words
-from multisite.sites.updates import add_site, rename_site, set_theme
+from multisite.sites.updates import rename_site, set_theme
 
 
 def test_words_of_a_site() -> None:

@@ -23,7 +23,7 @@ from multisite.caching import SiteRegion, make_region
 from multisite.core.application import using_application
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 from multisite.users import LoginThrottle, SiteUser, TooManyAttempts
 from multisite.web.site_settings import SITE_SETTINGS
 

@@ -27,8 +27,8 @@ from multisite.directory import engine_from_url
 from multisite.directory.models import DomainRow
 from multisite.directory.records import get_site
 from multisite.errors import InvalidHost, MultisiteError
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain, remove_domain
-from multisite.sites.updates import add_site
 
 SHOP = "my_shop.example.com"
 

@@ -33,8 +33,9 @@ from multisite.core.settings import parse_settings
 from multisite.language.formats import formats_for
 from multisite.language.local_time import zone_of
 from multisite.language.negotiation import best_language, locale_name
+from multisite.sites.creation import add_site
 from multisite.sites.settings.values import set_settings
-from multisite.sites.updates import add_site, reload_templates
+from multisite.sites.updates import reload_templates
 from multisite.testing import request_for
 from multisite.web.site_settings import SITE_SETTINGS
 

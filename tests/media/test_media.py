@@ -108,7 +108,7 @@ def test_a_session_of_another_site_is_refused(sites: ContentSites, library: Medi
 
 def test_a_disabled_site_serves_no_media(sites: ContentSites, tmp_path: Path) -> None:
     settings = parse_settings(sites.settings)
-    from multisite.sites.updates import add_site
+    from multisite.sites.creation import add_site
 
     third = add_site(sites.engine, f"{uuid.uuid4().hex}.example", settings=settings, name="Third")
     media = add(sites, third)
@@ -120,7 +120,7 @@ def test_a_disabled_site_serves_no_media(sites: ContentSites, tmp_path: Path) ->
 
 
 def test_removing_a_site_removes_its_files(sites: ContentSites) -> None:
-    from multisite.sites.updates import add_site
+    from multisite.sites.creation import add_site
 
     settings = parse_settings(sites.settings)
     third = add_site(sites.engine, f"{uuid.uuid4().hex}.example", settings=settings, name="Third")
@@ -215,7 +215,7 @@ def test_files_without_a_row_are_pruned_once_they_are_old(sites: ContentSites, l
 
 
 def test_files_of_a_removed_site_are_pruned(sites: ContentSites, library: MediaLibrary) -> None:
-    from multisite.sites.updates import add_site
+    from multisite.sites.creation import add_site
 
     settings = parse_settings(sites.settings)
     third = add_site(sites.engine, f"{uuid.uuid4().hex}.example", settings=settings, name="Third")

@@ -49,7 +49,7 @@ from multisite.content.models import Base as ContentBase
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.scoping import row_security
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 POLICIES = "SELECT (polname, polroles::regrole[]::text, pg_get_expr(polqual, polrelid)) FROM pg_policy ORDER BY polname"
 

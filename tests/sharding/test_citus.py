@@ -39,10 +39,10 @@ from multisite.sharding.plan import plan_distribution, plan_undo
 from multisite.sharding.run import catalog_of, run, unlimited
 from multisite.sharding.shards import isolate_site, list_shards
 from multisite.sites import SiteContents, copy_site, export_site, import_site
+from multisite.sites.creation import add_site
 from multisite.sites.measurements import measure_sites
 from multisite.sites.removal import remove_site
 from multisite.sites.restoring import restore_site
-from multisite.sites.updates import add_site
 
 pytestmark = pytest.mark.skipif(not URL, reason="no Citus: MULTISITE_TEST_CITUS_URL names no coordinator")
 

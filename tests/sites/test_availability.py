@@ -24,9 +24,10 @@ from multisite.directory.matching import BYPASS_NAME
 from multisite.directory.models import DomainRow, SiteRow
 from multisite.directory.records import get_site, list_sites
 from multisite.sites.availability import MAX_MESSAGE_CHARACTERS, disable_site, enable_site, maintain_site
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain, move_domain, set_canonical
 from multisite.sites.removal import TRASH, plan_removal, remove_site
-from multisite.sites.updates import add_site, refresh
+from multisite.sites.updates import refresh
 from multisite.web.maintenance import cookie_name
 
 Add = Callable[..., Any]

@@ -16,13 +16,13 @@ from multisite.core.settings import Settings
 from multisite.directory.models import DirectoryVersion
 from multisite.directory.records import get_site, list_sites
 from multisite.errors import DomainTaken, MultisiteError
-from multisite.sites import batches, updates
+from multisite.sites import batches, creation, updates
 from multisite.sites.batches import NewSite, add_sites
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain
 from multisite.sites.settings.registry import SettingsRegistry
 from multisite.sites.settings.setting import make_setting
 from multisite.sites.site_file import read_site_file
-from multisite.sites.updates import add_site
 
 CSV = """\
 host,name,theme,locale,timezone,aliases,settings.tagline
@@ -148,7 +148,7 @@ def test_an_interrupted_run_is_completed_by_the_same_run(
 ) -> None:
     monkeypatch.setattr(batches, "BATCH_SITES", 2)
     wanted = [NewSite(f"s{n}.example", {"aliases": [f"w{n}.example"]}, {"posts": str(n)}) for n in range(6)]
-    make_folder, made = updates.create_site_folder, []
+    make_folder, made = creation.create_site_folder, []
 
     def killed_at_the_fourth(*arguments: Any, **options: Any) -> bool:
         if len(made) == 3:

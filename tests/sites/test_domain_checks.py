@@ -26,9 +26,9 @@ from multisite.core import domains
 from multisite.core.settings import Settings, parse_settings
 from multisite.directory.records import get_site, list_sites
 from multisite.sites import domain_checks
+from multisite.sites.creation import add_site
 from multisite.sites.domain_checks import DomainCheck, DomainChecker
 from multisite.sites.domains import move_domain, remove_domain
-from multisite.sites.updates import add_site
 
 RECORDS = {
     ("right.example", "A"): ["127.0.0.1"],

@@ -21,8 +21,8 @@ from multisite.cli import main
 from multisite.core.settings import parse_settings
 from multisite.directory.models import SiteRow
 from multisite.sites.availability import disable_site, maintain_site
+from multisite.sites.creation import add_site
 from multisite.sites.each_site import Outcome, SelectedSite, run_for_each, select_sites
-from multisite.sites.updates import add_site
 
 HOSTS = ("a.example", "b.example", "b.example/shop", "c.other")
 

@@ -15,10 +15,10 @@ from multisite.directory.records import get_site
 from multisite.errors import SettingError, SiteSettingError
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.bulk import JobContext, run_bulk
+from multisite.sites.creation import add_site
 from multisite.sites.settings.registry import SettingsRegistry
 from multisite.sites.settings.setting import make_setting
 from multisite.sites.settings.values import set_settings
-from multisite.sites.updates import add_site
 
 SECRET = "s3cret-of-the-shop"
 

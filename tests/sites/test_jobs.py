@@ -29,8 +29,8 @@ from multisite.directory.operator_tables import jobs_table
 from multisite.directory.records import get_site
 from multisite.sites import job_kinds, jobs, processes, removal, worker
 from multisite.sites.archive.contents import SiteContents
+from multisite.sites.creation import add_site
 from multisite.sites.operator_log import LogSelection, list_log
-from multisite.sites.updates import add_site
 from multisite.sites.worker import Worker
 
 KILLS = 20 if os.environ.get("MULTISITE_SOAK") else 1

@@ -21,7 +21,7 @@ from multisite.directory.models import AS_MULTISITE
 from multisite.directory.operator_tables import LOG_FLOOR_DAYS, log_table
 from multisite.directory.records import get_site
 from multisite.scoping import execution, scoped_text
-from multisite.sites import availability, domains, rotate_secret, updates
+from multisite.sites import availability, creation, domains, rotate_secret, updates
 from multisite.sites.archive.copying import copy_site
 from multisite.sites.batches import NewSite, add_sites
 from multisite.sites.hidden_values import HIDDEN, MAX_TEXT_CHARACTERS, SECRET_WORDS
@@ -69,7 +69,7 @@ _numbers = iter(range(1, 1_000))
 def host(engine: sa.Engine, settings: Settings) -> str:
     """Return the host of a new site."""
     host = f"log{next(_numbers)}.example"
-    updates.add_site(engine, host, name="Before", settings=settings)
+    creation.add_site(engine, host, name="Before", settings=settings)
     return host
 
 
@@ -152,7 +152,7 @@ def test_adding_copying_and_removing_sites_is_logged(engine: sa.Engine, settings
 def test_the_log_of_a_removed_site_remains(engine: sa.Engine, settings: Settings, host: str) -> None:
     remove_site(engine, host, settings=settings)
     assert [entry.what for entry in list_log(engine, LogSelection(site=host))] == ["remove-site", "add-site"]
-    updates.add_site(engine, host, settings=settings)
+    creation.add_site(engine, host, settings=settings)
     assert [entry.what for entry in list_log(engine, LogSelection(site=host))] == ["add-site"]
 
 
@@ -163,7 +163,7 @@ def test_an_erased_site_leaves_its_domain_only(engine: sa.Engine, settings: Sett
 
 
 def test_moving_a_domain_is_logged_for_both_sites(engine: sa.Engine, settings: Settings, host: str) -> None:
-    updates.add_site(engine, other(host), aliases=[f"www.{host}"], settings=settings)
+    creation.add_site(engine, other(host), aliases=[f"www.{host}"], settings=settings)
     domains.move_domain(engine, f"www.{host}", host)
     got, lost = list_log(engine, LogSelection(whats=("move-domain",)), limit=2)
     assert (got.site, got.after) == (host, {"domains": [f"{host} (canonical)", f"www.{host} (alias)"]})

@@ -20,9 +20,9 @@ from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import get_site
 from multisite.errors import MultisiteError, SettingError
 from multisite.scoping import row_security
+from multisite.sites.creation import add_site
 from multisite.sites.measurements import measure_sites
 from multisite.sites.removal import TRASH, plan_removal, remove_site
-from multisite.sites.updates import add_site
 
 Run = Callable[..., None]
 """Runs SQL statements."""

@@ -25,11 +25,11 @@ from multisite.sites import SiteContents, backups, removal, removal_archive, rem
 from multisite.sites.archive.exporting import export_site
 from multisite.sites.availability import disable_site, maintain_site
 from multisite.sites.backups import export_sites
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain
 from multisite.sites.removal import TRASH, remove_site
 from multisite.sites.removed import erase_removed, list_removed, prune_removed
 from multisite.sites.restoring import restore_site
-from multisite.sites.updates import add_site
 
 CONTENTS = SiteContents(metadata=[Base.metadata])
 

@@ -29,11 +29,11 @@ from multisite.core.settings import parse_settings
 from multisite.directory.models import SettingRow
 from multisite.directory.records import get_site, list_sites
 from multisite.errors import UndeclaredSetting
+from multisite.sites.creation import add_site
 from multisite.sites.removal import remove_site
 from multisite.sites.settings.registry import SettingsRegistry
 from multisite.sites.settings.setting import make_setting
 from multisite.sites.settings.values import set_settings, unset_settings
-from multisite.sites.updates import add_site
 from multisite.testing import plant_site
 from multisite.web.site_settings import CATEGORY, SITE_SETTINGS
 

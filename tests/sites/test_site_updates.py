@@ -18,10 +18,10 @@ from multisite.directory import Directory, engine_from_url
 from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.directory.records import DomainRecord, get_site, list_sites
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError, UnknownSite
-from multisite.sites import transaction, updates
+from multisite.sites import creation, transaction, updates
+from multisite.sites.creation import add_site, create_site
 from multisite.sites.domains import add_domain, remove_domain
 from multisite.sites.transaction import directory_transaction
-from multisite.sites.updates import add_site, create_site
 from multisite.templates import SiteTemplates
 
 
@@ -373,9 +373,9 @@ def test_the_constraint_rejects_a_host_that_another_program_has_taken(
 
 
 def reserve_and_stop(engine: sa.Engine, aliases: tuple[str, ...]) -> None:
-    plan = updates.SitePlan(Domain("a.example"), tuple(map(Domain, aliases)), "first try", "de", "UTC", None)
+    plan = creation.SitePlan(Domain("a.example"), tuple(map(Domain, aliases)), "first try", "de", "UTC", None)
     with directory_transaction(engine) as connection:
-        updates.reserve_site(connection, plan)
+        creation.reserve_site(connection, plan)
 
 
 def test_the_completing_call_decides_name_and_aliases(own_engine: sa.Engine, settings: Settings) -> None:

@@ -23,11 +23,12 @@ from multisite.core.settings import Settings, parse_settings
 from multisite.core.site import Site
 from multisite.errors import MultisiteError, SettingError
 from multisite.sites.archive import copy_site, export_site, import_site
+from multisite.sites.creation import add_site
 from multisite.sites.removal import remove_site
 from multisite.sites.template_store.mirror import REPLACED, SHARED, TemplateMirror, site_tree
 from multisite.sites.template_store.store import StoreUnavailable, TemplateStore
 from multisite.sites.template_store.trees import Tree
-from multisite.sites.updates import add_site, reload_templates
+from multisite.sites.updates import reload_templates
 from multisite.templates import SiteTemplates, real_file
 from multisite.templates.assets import open_asset, static_roots
 from multisite.web.template_store import KEEPER, RETRY_SECONDS, FolderKeeper

@@ -22,14 +22,14 @@ from webtest import TestApp
 from multisite import Site
 from multisite.alembic.migrate import upgrade_own
 from multisite.content import main
-from multisite.content.markdown import render
+from multisite.content.markup.markdown import render
 from multisite.content.models import Entry, Tag
 from multisite.content.slugs import slugify
 from multisite.content.tables import Base
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import Settings
 from multisite.directory import engine_from_url
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 GARDEN = "garden.example"
 STERNWARTE = "sternwarte.example"

@@ -77,7 +77,7 @@ def _two_sites(folder: Path) -> Iterator[Namespace]:
     """Yield the sites garden and kitchen in a fresh database, its engine, and settings for an application."""
     from multisite.alembic.migrate import upgrade_own
     from multisite.directory import engine_from_url
-    from multisite.sites.updates import add_site
+    from multisite.sites.creation import add_site
 
     settings = {
         "sqlalchemy.url": f"sqlite:///{folder / 'docs.db'}",

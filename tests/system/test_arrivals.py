@@ -19,7 +19,7 @@ from scoped_models import Base, Book
 from sqlalchemy.orm import Session
 
 from multisite.core.settings import parse_settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 SERVERS = {
     "waitress": ["-m", "waitress", "--listen=127.0.0.1:{port}", "--threads=4", "arriving:app"],

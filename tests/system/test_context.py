@@ -33,7 +33,7 @@ from webtest import TestApp
 from multisite import NoCurrentSite, Site, UnknownSite, all_sites, current_site
 from multisite.core.current_site import current_scope
 from multisite.core.keys import DIRECTORY, SETTINGS
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 SOAK = bool(os.environ.get("MULTISITE_SOAK"))
 SITES = 20

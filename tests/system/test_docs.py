@@ -42,7 +42,7 @@ from wordpress_export import item, write_export
 import multisite
 from multisite import SettingError
 from multisite.cli import COMMANDS, main
-from multisite.content.front_matter import parse_article
+from multisite.content.imports.front_matter import parse_article
 from multisite.core import setting_parsers
 from multisite.core.settings import PREFIX, Settings, parse_settings
 from multisite.web.mako_settings import parse_mako_options

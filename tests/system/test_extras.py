@@ -64,7 +64,7 @@ from multisite.content import main
 from multisite.content.models import Base
 from multisite.core.settings import parse_settings
 from multisite.sites.removal import remove_site
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 settings = {
     "sqlalchemy.url": f"sqlite:///{sys.argv[1]}/test.db", "multisite.sites_dir": f"{sys.argv[1]}/sites",
     "multisite.templates_dir": sys.argv[2],

@@ -20,7 +20,7 @@ from webtest import TestApp, Upload
 
 from multisite.console.operators import add_operator
 from multisite.core.settings import parse_settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 JAR = Path(
     os.environ.get("VNU_JAR") or ROOT / ".venv" / "vnu" / "node_modules" / "vnu-jar" / "build" / "dist" / "vnu.jar"

@@ -28,8 +28,8 @@ from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory.models import DomainRow, SiteRow
 from multisite.directory.records import get_site, list_sites
+from multisite.sites.creation import add_site
 from multisite.sites.removal import TRASH
-from multisite.sites.updates import add_site
 
 pytestmark = pytest.mark.slow
 

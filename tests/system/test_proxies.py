@@ -23,7 +23,7 @@ from waitress_server import serving
 
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import Settings, parse_settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 PAGE = ROOT / "docs" / "reverse-proxy.md"
 

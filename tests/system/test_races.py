@@ -29,8 +29,9 @@ from multisite.core.keys import DIRECTORY
 from multisite.core.settings import Settings
 from multisite.directory.models import DomainRow, SiteRow, raise_version
 from multisite.sites.availability import disable_site, enable_site
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain, move_domain, remove_domain, set_canonical
-from multisite.sites.updates import add_site, rename_site
+from multisite.sites.updates import rename_site
 
 pytestmark = pytest.mark.slow
 

@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 pytestmark = [
     pytest.mark.slow,

@@ -17,11 +17,12 @@ from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory.records import get_site
 from multisite.errors import MultisiteError, SettingError, UnknownSetting
+from multisite.sites.creation import create_site
 from multisite.sites.settings import SettingsRegistry, theme_file
 from multisite.sites.settings.theme_file import ThemeFiles, css_value, read_theme_file
 from multisite.sites.settings.values import set_settings, set_settings_of_sites, unset_settings
 from multisite.sites.themes import create_theme, hidden_files, set_aside
-from multisite.sites.updates import create_site, set_theme
+from multisite.sites.updates import set_theme
 from multisite.web.site_settings import SITE_SETTINGS
 
 THEME = """

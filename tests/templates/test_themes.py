@@ -17,9 +17,10 @@ from multisite.directory import Directory
 from multisite.directory.models import SiteRow
 from multisite.directory.records import get_site
 from multisite.errors import MultisiteError, UnknownSite
+from multisite.sites.creation import add_site, create_site
 from multisite.sites.settings.theme_file import read_theme_file
 from multisite.sites.themes import create_theme, list_themes
-from multisite.sites.updates import add_site, create_site, reload_templates, set_theme
+from multisite.sites.updates import reload_templates, set_theme
 
 
 @pytest.fixture

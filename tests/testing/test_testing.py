@@ -19,7 +19,7 @@ from multisite import InvalidHost, UnknownSite, all_sites, current_site
 from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.directory.models import SiteRow
 from multisite.sessions import per_site
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 from multisite.testing import csrf_token, plant_site, real_site, request_for, webtest_app
 
 

@@ -28,7 +28,7 @@ from multisite.content.models import Base
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory import engine_from_url
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 from multisite.vhosts.options import PREFIX, VhostOptions
 
 PAGE = ROOT / "docs" / "vhosts.md"

@@ -22,7 +22,7 @@ from multisite.core import site as site_module
 from multisite.core.application import using_application
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import Settings, parse_settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 from multisite.vhosts import application
 from multisite.vhosts.dispatcher import Vhosts
 

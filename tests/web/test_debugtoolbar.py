@@ -23,8 +23,8 @@ from webtest import TestApp
 from multisite.caching import make_region
 from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.debugtoolbar.recording import mark_added
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain
-from multisite.sites.updates import add_site
 
 region = make_region("books").configure("dogpile.cache.memory")
 

@@ -36,7 +36,7 @@ from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory import engine_from_url
 from multisite.errors import DirectoryUnavailable, SettingError
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 GARDEN, KITCHEN = "garden.example", "kitchen.example"
 ERROR_PAGE = "${status} ${reason} of ${request.site.host}"

@@ -18,7 +18,7 @@ from webtest import TestApp
 
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 HOST = "garden.example"
 

@@ -27,7 +27,7 @@ from multisite import Site, all_sites, carry, using_site
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.logs import MAX_MESSAGE_CHARACTERS, SiteFilter, SiteFormatter, current_request_id
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 GARDEN = Site(1, "garden.example", "Garden", "garden", path="/shop")
 FORMAT = "[%(site)s %(request_id)s] %(message)s"

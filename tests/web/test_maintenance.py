@@ -19,7 +19,7 @@ from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
 from multisite.directory.matching import BYPASS_NAME
 from multisite.sites.availability import enable_site, maintain_site
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 
 def test_the_page_has_its_style_sheet_and_the_message(sqlite_sites: ContentSites) -> None:

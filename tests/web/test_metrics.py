@@ -28,8 +28,8 @@ from webtest import TestApp
 from multisite import Site, metrics
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain
-from multisite.sites.updates import add_site
 from multisite.web.site_metrics import CompactMetrics, LibraryMetrics
 
 GARDEN, KITCHEN = "garden.example", "kitchen.example"

@@ -17,8 +17,8 @@ from multisite.core.keys import DIRECTORY
 from multisite.core.settings import Settings, parse_settings
 from multisite.directory import engine_from_url
 from multisite.sites.availability import disable_site
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain
-from multisite.sites.updates import add_site
 
 PATH = "/multisite/tls-ask"
 

@@ -22,7 +22,7 @@ from multisite.directory import engine_from_url
 from multisite.errors import UnknownSite
 from multisite.origins import origin_check
 from multisite.sessions import per_site
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 
 INCLUDES = (
     "multisite.static", "multisite.logs", "multisite.page_cache", "multisite.metrics", "multisite.tracing",

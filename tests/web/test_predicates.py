@@ -17,8 +17,8 @@ from webtest import TestApp
 
 from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.errors import DirectoryUnavailable
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain, set_canonical
-from multisite.sites.updates import add_site
 from multisite.testing import plant_site
 from multisite.web.introspection import CATEGORY, OPEN_PATHS, redacted
 

@@ -28,8 +28,8 @@ import multisite
 from multisite import NoCurrentSite, Site, UnknownSite, current_site, scoped_text, using_site
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
+from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain
-from multisite.sites.updates import add_site
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,8 @@ from multisite import MultisiteError, SettingError, Site, UnknownSite, site_secr
 from multisite.cli import main
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
+from multisite.sites.creation import add_site
 from multisite.sites.rotate_secret import rotate_secret
-from multisite.sites.updates import add_site
 from multisite.testing import request_for, webtest_app
 from multisite.web.secrets import expand, extract, hkdf, site_secrets
 

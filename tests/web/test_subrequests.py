@@ -16,7 +16,7 @@ from webtest import TestApp
 from multisite.alembic.migrate import upgrade_own
 from multisite.core.keys import DIRECTORY
 from multisite.core.settings import parse_settings
-from multisite.sites.updates import add_site
+from multisite.sites.creation import add_site
 from multisite.web import subrequests
 
 HOST = "one.example"

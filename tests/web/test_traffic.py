@@ -30,9 +30,9 @@ from multisite.directory.operator_tables import errors_table, traffic_table
 from multisite.directory.records import get_site
 from multisite.sites import traffic
 from multisite.sites.availability import enable_site, maintain_site
+from multisite.sites.creation import add_site
 from multisite.sites.removal import remove_site
 from multisite.sites.traffic import ErrorSeen, Traffic, TrafficCounts
-from multisite.sites.updates import add_site
 from multisite.web.traffic import TRAFFIC, TrafficRecorder
 
 GARDEN, KITCHEN = "garden.example", "kitchen.example"

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from multisite.content.dialects import Dialect
 from multisite.content.entry_text import EntryText
 from multisite.content.limits import SLUG_LENGTH
-from multisite.content.markdown import render_stored
+from multisite.content.markup.dialects import Dialect
+from multisite.content.markup.markdown import render_stored
 from multisite.content.media import find_uploaded
 from multisite.content.models import Entry, Tag
 from multisite.content.page_paths import address_of, is_page_slug, join_page_slug

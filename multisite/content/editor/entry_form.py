@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from pyramid.interfaces import IRoutesMapper
 from pyramid.request import Request
 
-from multisite.content.dialects import Dialect
 from multisite.content.editor.pages import translate
 from multisite.content.entry_text import EntryText
 from multisite.content.limits import MAX_TAGS, SLUG_LENGTH, TITLE_LENGTH
-from multisite.content.markdown import NestingTooDeep, render_stored
+from multisite.content.markup.dialects import Dialect
+from multisite.content.markup.markdown import NestingTooDeep, render_stored
 from multisite.content.models import Media
 from multisite.content.page_paths import is_page_slug, is_reserved, join_page_slug, parent_of
 from multisite.content.page_view import ROUTE

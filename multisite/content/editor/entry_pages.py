@@ -12,7 +12,6 @@ from pyramid.httpexceptions import HTTPBadRequest, HTTPSeeOther
 from pyramid.request import Request
 from sqlalchemy.orm import load_only
 
-from multisite.content.dialects import Dialect
 from multisite.content.editor.addressed import addressed_entry, number_of
 from multisite.content.editor.autosaves import forget_autosave, form_key, kept_form, list_autosaves
 from multisite.content.editor.entries import (
@@ -28,7 +27,8 @@ from multisite.content.editor.site_pages import is_page, page_choices
 from multisite.content.entry_text import EntryText
 from multisite.content.limits import TITLE_LENGTH
 from multisite.content.listing import visible
-from multisite.content.markdown import NestingTooDeep
+from multisite.content.markup.dialects import Dialect
+from multisite.content.markup.markdown import NestingTooDeep
 from multisite.content.models import Entry, Tag, entry_search
 from multisite.content.page_paths import is_page_slug, join_page_slug, parent_of
 from multisite.content.revisions import entry_owners

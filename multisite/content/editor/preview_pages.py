@@ -15,14 +15,14 @@ from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 
-from multisite.content.dialects import Dialect
 from multisite.content.editor.addressed import addressed_entry, number_of
 from multisite.content.editor.autosaves import entry_of_key
 from multisite.content.editor.entry_form import EntryForm
 from multisite.content.editor.pages import add_page, logged_in, protect, translate, variables
 from multisite.content.editor.preview_links import LINK_DAYS, find_linked, list_links, make_link, withdraw_link
 from multisite.content.entry_text import EntryText
-from multisite.content.markdown import NestingTooDeep, render_stored
+from multisite.content.markup.dialects import Dialect
+from multisite.content.markup.markdown import NestingTooDeep, render_stored
 from multisite.content.media import find_uploaded
 from multisite.content.models import Entry
 from multisite.content.page_paths import is_page_slug

@@ -10,13 +10,13 @@ from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
 from pyramid.request import Request
 
-from multisite.content.dialects import Dialect
 from multisite.content.editor.addressed import addressed_entry, number_of
 from multisite.content.editor.differences import Line, difference
 from multisite.content.editor.entries import Collision, bring_back, save_entry
 from multisite.content.editor.entry_form import own_summary
 from multisite.content.editor.pages import N_, add_page, logged_in, variables
 from multisite.content.entry_text import EntryText
+from multisite.content.markup.dialects import Dialect
 from multisite.content.models import Entry
 from multisite.content.revisions import Revision
 from multisite.private_pages import field

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-from multisite.content.dialects import Parser, prepare
-from multisite.content.embeds import youtube_html
-from multisite.content.markdown import check_markup
+from multisite.content.markup.dialects import Parser, prepare
+from multisite.content.markup.embeds import youtube_html
+from multisite.content.markup.markdown import check_markup
 
 __all__ = ["OnLost", "drop_controls", "drop_gated", "markdown_html", "render_card"]
 

@@ -10,8 +10,8 @@ from multisite.content.errors import InvalidArticle
 from multisite.content.exports.cards import OnLost, drop_gated, markdown_html
 from multisite.content.exports.lexical import lexical_html
 from multisite.content.exports.mobiledoc import mobiledoc_html
-from multisite.content.files import MAX_FILE_BYTES
-from multisite.content.tidy import NestingTooDeep
+from multisite.content.imports.files import MAX_FILE_BYTES
+from multisite.content.markup.tidy import NestingTooDeep
 
 __all__ = ["post_html"]
 

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from multisite.content.article import Article
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.exports.cards import drop_controls
 from multisite.content.exports.ghost_posts import GhostPost, Row, Tables, read_ghost, read_post
@@ -24,13 +23,14 @@ from multisite.content.exports.links import OldBlog, Rewriter
 from multisite.content.exports.notes import ExportNotes
 from multisite.content.exports.redirects import old_addresses
 from multisite.content.exports.uploads import UploadImporter, Uploads
-from multisite.content.markdown import Rendered, shorten
+from multisite.content.imports.article import Article
+from multisite.content.imports.upsert import BATCH_SIZE, Prepared, save_articles
+from multisite.content.markup.markdown import Rendered, shorten
+from multisite.content.markup.tidy import BECAME_LINK, NestingTooDeep
 from multisite.content.page_paths import is_page_slug
 from multisite.content.redirect_rules import Rule
 from multisite.content.report import ImportReport
 from multisite.content.slugs import slugify
-from multisite.content.tidy import BECAME_LINK, NestingTooDeep
-from multisite.content.upsert import BATCH_SIZE, Prepared, save_articles
 from multisite.core.site import Site
 from multisite.language.local_time import local_time, zone_of
 

@@ -16,10 +16,10 @@ from typing import Any
 from multisite.content.errors import InvalidArticle, InvalidExport, NotAnEntry
 from multisite.content.exports.documents import post_html
 from multisite.content.exports.wordpress_posts import plain_text
-from multisite.content.fields import read_date, read_names, read_text_field
-from multisite.content.files import open_file, printable
+from multisite.content.imports.fields import read_date, read_names, read_text_field
+from multisite.content.imports.files import open_file, printable
 from multisite.content.limits import TITLE_LENGTH
-from multisite.content.markdown import shorten
+from multisite.content.markup.markdown import shorten
 from multisite.content.page_paths import own_page_slug
 from multisite.content.slugs import slugify
 

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 from multisite.content.errors import InvalidArticle, InvalidExport
 from multisite.content.exports.index import ExportIndex
-from multisite.content.files import printable, read_text
-from multisite.content.metadata import load_configuration
+from multisite.content.imports.files import printable, read_text
+from multisite.content.imports.metadata import load_configuration
 from multisite.content.page_paths import address_of
 from multisite.content.redirect_rules import InvalidRedirect, Rule, parse_rule, path_key
 

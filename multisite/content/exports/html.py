@@ -16,9 +16,9 @@ from urllib.parse import unquote
 from bs4 import BeautifulSoup, Tag
 from markdownify import MarkdownConverter
 
-from multisite.content.cleaning import ALLOWED_WITH_ANCHORS, OnRemoved, clean
-from multisite.content.markdown import EXCERPT_LENGTH, SUMMARY_LENGTH, Rendered, check_markup, render, shorten
-from multisite.content.tidy import balance, count_depth
+from multisite.content.markup.cleaning import ALLOWED_WITH_ANCHORS, OnRemoved, clean
+from multisite.content.markup.markdown import EXCERPT_LENGTH, SUMMARY_LENGTH, Rendered, check_markup, render, shorten
+from multisite.content.markup.tidy import balance, count_depth
 
 __all__ = ["Rewrite", "convert_html"]
 

@@ -13,7 +13,7 @@ from html import escape, unescape
 from typing import Any
 
 from multisite.content.exports.cards import OnLost, render_card
-from multisite.content.tidy import NestingTooDeep
+from multisite.content.markup.tidy import NestingTooDeep
 
 __all__ = ["MAX_LEVELS", "lexical_html"]
 

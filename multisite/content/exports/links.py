@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from html import unescape
 from urllib.parse import quote, unquote, urlsplit
 
-from multisite.content.cleaning import ANCHOR_PREFIX
 from multisite.content.exports.index import ExportIndex
 from multisite.content.exports.uploads import UploadImporter
-from multisite.content.old_site import bare_host
+from multisite.content.imports.old_site import bare_host
+from multisite.content.markup.cleaning import ANCHOR_PREFIX
 from multisite.content.page_paths import address_of
 
 __all__ = ["OldBlog", "Rewriter", "tag_path"]

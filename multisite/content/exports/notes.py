@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multisite.content.files import printable
+from multisite.content.imports.files import printable
 from multisite.content.report import BadPath, ImportReport, Note
 
 __all__ = ["MAX_NOTES", "ExportNotes"]

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from multisite.content.errors import InvalidArticle
 from multisite.content.exports.index import ExportIndex
-from multisite.content.files import open_file
+from multisite.content.imports.files import open_file
 from multisite.core.site import Site
 from multisite.media import MediaRefused
 

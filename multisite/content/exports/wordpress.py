@@ -17,7 +17,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from multisite.content.article import Article
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.exports.blocks import footnote_list, has_blocks, read_blocks
 from multisite.content.exports.html import convert_html
@@ -32,12 +31,13 @@ from multisite.content.exports.wordpress_posts import Post, is_internal, read_po
 from multisite.content.exports.wordpress_shortcodes import Attachment, expand_wordpress_shortcodes
 from multisite.content.exports.wordpress_survey import Survey, survey
 from multisite.content.exports.wxr import WxrRecord, read_wxr
+from multisite.content.imports.article import Article
+from multisite.content.imports.upsert import BATCH_SIZE, Prepared, save_articles
 from multisite.content.limits import TITLE_LENGTH
-from multisite.content.markdown import Rendered, shorten
+from multisite.content.markup.markdown import Rendered, shorten
+from multisite.content.markup.tidy import BECAME_LINK, NestingTooDeep
 from multisite.content.redirect_rules import Rule
 from multisite.content.report import ImportReport
-from multisite.content.tidy import BECAME_LINK, NestingTooDeep
-from multisite.content.upsert import BATCH_SIZE, Prepared, save_articles
 from multisite.core.site import Site
 from multisite.language.local_time import zone_of
 

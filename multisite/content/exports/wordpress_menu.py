@@ -17,7 +17,7 @@ from multisite.content.exports.links import OldBlog, tag_path
 from multisite.content.exports.wordpress_posts import plain_text, read_number
 from multisite.content.exports.wxr import WxrRecord
 from multisite.content.limits import TITLE_LENGTH
-from multisite.content.markdown import shorten
+from multisite.content.markup.markdown import shorten
 from multisite.content.menu import MenuItem
 from multisite.content.models import Entry
 from multisite.content.redirect_rules import InvalidRedirect, parse_rule

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, tzinfo
 from html import unescape
 from urllib.parse import unquote
 
-from multisite.content.cleaning import text_of
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.exports.wxr import WxrRecord
-from multisite.content.fields import read_names
+from multisite.content.imports.fields import read_names
 from multisite.content.limits import TITLE_LENGTH
-from multisite.content.markdown import shorten
+from multisite.content.markup.cleaning import text_of
+from multisite.content.markup.markdown import shorten
 from multisite.content.slugs import slugify
 
 __all__ = ["Post", "is_internal", "plain_text", "read_number", "read_post"]

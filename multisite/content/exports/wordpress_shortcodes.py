@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape, unescape
 
-from multisite.content.embeds import youtube_html
 from multisite.content.exports.blocks import Report
-from multisite.content.shortcodes import parse_arguments
+from multisite.content.markup.embeds import youtube_html
+from multisite.content.markup.shortcodes import parse_arguments
 
 __all__ = ["Attachment", "Gallery", "expand_wordpress_shortcodes"]
 

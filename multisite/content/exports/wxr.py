@@ -19,7 +19,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.expatreader import DefusedExpatParser
 
 from multisite.content.errors import InvalidArticle, InvalidExport
-from multisite.content.files import MAX_FILE_BYTES, open_file, printable
+from multisite.content.imports.files import MAX_FILE_BYTES, open_file, printable
 
 __all__ = ["WxrRecord", "read_wxr"]
 

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import PurePath
 from typing import Any
 
-from multisite.content.article import Article
-from multisite.content.dates import parse_date, parse_local_date
 from multisite.content.errors import InvalidArticle, NotAnEntry
-from multisite.content.fields import (
+from multisite.content.imports.article import Article
+from multisite.content.imports.dates import parse_date, parse_local_date
+from multisite.content.imports.fields import (
     has_other_values,
     read_date,
     read_local_date,
@@ -23,10 +23,10 @@ from multisite.content.fields import (
     read_text_field,
     read_truth,
 )
-from multisite.content.front_pictures import read_picture
+from multisite.content.imports.front_pictures import read_picture
+from multisite.content.imports.metadata import Metadata, Notation, split_metadata
+from multisite.content.imports.page_files import page_slug_of
 from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
-from multisite.content.metadata import Metadata, Notation, split_metadata
-from multisite.content.page_files import page_slug_of
 from multisite.content.slugs import slugify
 
 __all__ = ["Article", "InvalidArticle", "NotAnEntry", "parse_article", "parse_date"]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from multisite.content.errors import InvalidArticle
-from multisite.content.files import read_text
-from multisite.content.metadata import lower_keys, split_metadata
-from multisite.content.old_site import OldSite
+from multisite.content.imports.files import read_text
+from multisite.content.imports.metadata import lower_keys, split_metadata
+from multisite.content.imports.old_site import OldSite
 
 __all__ = ["Defaults"]
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from multisite.content.entries import delete_entry
-from multisite.content.files import printable
+from multisite.content.imports.files import printable
 from multisite.content.models import Entry
 from multisite.content.page_paths import address_of
 from multisite.content.redirect_rules import Rule, parse_rule

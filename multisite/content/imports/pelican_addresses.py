@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
-from multisite.content.article import Article
-from multisite.content.pelican_slugs import pelican_slug
-from multisite.content.permalinks import expand_braces
+from multisite.content.imports.article import Article
+from multisite.content.imports.pelican_slugs import pelican_slug
+from multisite.content.imports.permalinks import expand_braces
 
 __all__ = ["UNKNOWN_ADDRESS", "article_address", "author_address", "list_addresses"]
 

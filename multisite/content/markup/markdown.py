@@ -16,13 +16,13 @@ from typing import Any
 
 from markdown_it.token import Token
 
-from multisite.content.cleaning import clean, text_of
-from multisite.content.dialects import Dialect, Parser, prepare
 from multisite.content.limits import MAX_DEPTH, MAX_MARKUP
-from multisite.content.links import FindFile, FindOld, Links, Resolve
+from multisite.content.markup.cleaning import clean, text_of
+from multisite.content.markup.dialects import Dialect, Parser, prepare
+from multisite.content.markup.links import FindFile, FindOld, Links, Resolve
+from multisite.content.markup.shortcodes import expand_shortcodes
+from multisite.content.markup.tidy import BECAME_LINK, NestingTooDeep, count_depth
 from multisite.content.report import Loss
-from multisite.content.shortcodes import expand_shortcodes
-from multisite.content.tidy import BECAME_LINK, NestingTooDeep, count_depth
 
 __all__ = [
     "EXCERPT_LENGTH",
@@ -92,7 +92,7 @@ def render(
     Args:
         source: The text without front matter.
         dialect: `commonmark` is CommonMark with tables and strikethrough, and `html` the same with ids; the others are
-            those of blog tools, with ids of headings, footnotes and more (`multisite.content.dialects`).
+            those of blog tools, with ids of headings, footnotes and more (`multisite.content.markup.dialects`).
         resolve: Returns the targets of links to Markdown files; None leaves such links unchanged.
         find_file: Returns the attributes of local images and other files; None leaves them unchanged.
         find_old: Returns what absolute links to the old site stand for; None leaves them unchanged. It needs the two

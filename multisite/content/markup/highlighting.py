@@ -25,7 +25,7 @@ CLASSES = frozenset(
     """
     c c1 ch cm cp cpf cs dl fm gd ge ges gh gi go gp gr gs gt gu il k kc kd kn kp kr kt m mb mf mh mi mo
     na nb nc nd ne nf ni nl nn no nt nv o ow py s s1 s2 sa sb sc sd se sh si sr ss sx vc vg vi vm
-    """.split()  # noqa: SIM905 (as in multisite.content.cleaning)
+    """.split()  # noqa: SIM905 (as in multisite.content.markup.cleaning)
 )
 """The classes of spans: those of Pygments, without white space, punctuation, names in general and errors."""
 

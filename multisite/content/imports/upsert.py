@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from multisite.content.article import Article
-from multisite.content.entry_digests import digest_of_entry
-from multisite.content.entry_slugs import Owner, choose_slug, dated_slug, day_of
 from multisite.content.entry_text import changed_by_people
+from multisite.content.imports.article import Article
+from multisite.content.imports.entry_digests import digest_of_entry
+from multisite.content.imports.entry_slugs import Owner, choose_slug, dated_slug, day_of
 from multisite.content.limits import SOURCE_LENGTH
-from multisite.content.markdown import Rendered
+from multisite.content.markup.markdown import Rendered
 from multisite.content.models import Entry, Tag
 from multisite.content.page_paths import is_page_slug
 from multisite.content.redirect_rules import Rule

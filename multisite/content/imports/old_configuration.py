@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from multisite.content.errors import InvalidArticle
-from multisite.content.files import read_text
-from multisite.content.metadata import load_configuration
-from multisite.content.old_site import OldSite, Tool, bare_host
+from multisite.content.imports.files import read_text
+from multisite.content.imports.metadata import load_configuration
+from multisite.content.imports.old_site import OldSite, Tool, bare_host
 
 __all__ = ["find_old_site"]
 

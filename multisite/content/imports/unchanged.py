@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from multisite.content.entry_digests import ENTRY_COLUMNS, digest_of_values
+from multisite.content.imports.entry_digests import ENTRY_COLUMNS, digest_of_values
+from multisite.content.imports.upsert import SavedArticle
 from multisite.content.models import Entry, Tag, entry_tags, imported_files
-from multisite.content.upsert import SavedArticle
 
 __all__ = ["FILES_AT_A_TIME", "Unchanged"]
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from multisite.content.article import Article
-from multisite.content.pelican_addresses import article_address, author_address, list_addresses
-from multisite.content.permalinks import JEKYLL_STYLES, date_values, expand_colons, plain_slug
+from multisite.content.imports.article import Article
+from multisite.content.imports.pelican_addresses import article_address, author_address, list_addresses
+from multisite.content.imports.permalinks import JEKYLL_STYLES, date_values, expand_colons, plain_slug
 from multisite.core.site import Site
 
 __all__ = ["OldSite", "Tool", "bare_host", "seen_from"]

@@ -18,31 +18,31 @@ from urllib.parse import unquote
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from multisite.content.article import Article
-from multisite.content.defaults import Defaults
-from multisite.content.entry_links import EntryLinks
 from multisite.content.errors import InvalidArticle, NotAnEntry
-from multisite.content.file_languages import choose_translations, same_language
-from multisite.content.files import find_files, printable, read_text
-from multisite.content.front_matter import parse_article
+from multisite.content.imports.article import Article
+from multisite.content.imports.defaults import Defaults
+from multisite.content.imports.entry_links import EntryLinks
+from multisite.content.imports.file_languages import choose_translations, same_language
+from multisite.content.imports.files import find_files, printable, read_text
+from multisite.content.imports.front_matter import parse_article
+from multisite.content.imports.local_files import LibraryOf, LocalFiles, MediaImport
+from multisite.content.imports.old_addresses import OldAddresses
+from multisite.content.imports.old_configuration import find_old_site
+from multisite.content.imports.old_domain import OldDomain
+from multisite.content.imports.old_site import OldSite, seen_from
+from multisite.content.imports.pelican_addresses import UNKNOWN_ADDRESS
+from multisite.content.imports.pruning import Pruning
+from multisite.content.imports.source_files import Sources, dialect_of
+from multisite.content.imports.unchanged import FILES_AT_A_TIME, Unchanged
+from multisite.content.imports.upsert import BATCH_SIZE, Prepared, SavedArticle, save_articles
 from multisite.content.limits import SOURCE_LENGTH
-from multisite.content.links import FileRefused, OldAddress
-from multisite.content.local_files import LibraryOf, LocalFiles, MediaImport
-from multisite.content.markdown import NestingTooDeep, Rendered, render
-from multisite.content.old_addresses import OldAddresses
-from multisite.content.old_configuration import find_old_site
-from multisite.content.old_domain import OldDomain
-from multisite.content.old_site import OldSite, seen_from
+from multisite.content.markup.links import FileRefused, OldAddress
+from multisite.content.markup.markdown import NestingTooDeep, Rendered, render
+from multisite.content.markup.shortcodes import expand_links, expand_shortcodes
+from multisite.content.markup.source_links import replace_addresses
 from multisite.content.page_paths import is_page_slug
-from multisite.content.pelican_addresses import UNKNOWN_ADDRESS
-from multisite.content.pruning import Pruning
 from multisite.content.report import BadPath, Counts, ImportReport, Loss, Note
-from multisite.content.shortcodes import expand_links, expand_shortcodes
 from multisite.content.slugs import SlugPattern
-from multisite.content.source_files import Sources, dialect_of
-from multisite.content.source_links import replace_addresses
-from multisite.content.unchanged import FILES_AT_A_TIME, Unchanged
-from multisite.content.upsert import BATCH_SIZE, Prepared, SavedArticle, save_articles
 from multisite.core.site import Site
 from multisite.language.local_time import local_time, zone_of
 

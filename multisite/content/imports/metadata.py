@@ -20,8 +20,8 @@ from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from multisite.content.errors import InvalidArticle
+from multisite.content.imports.simple_yaml import read_simple_yaml
 from multisite.content.limits import MAX_FRONT_MATTER
-from multisite.content.simple_yaml import read_simple_yaml
 
 __all__ = ["Metadata", "Notation", "has_front_matter", "load_configuration", "lower_keys", "split_metadata"]
 

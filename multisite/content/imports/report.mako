@@ -1,4 +1,4 @@
-## The report of an import as a page: `multisite.content.report_page`. Every value is escaped.
+## The report of an import as a page: `multisite.content.imports.report_page`. Every value is escaped.
 <!DOCTYPE html>
 <html lang="en">
 <head>

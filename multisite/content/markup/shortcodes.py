@@ -11,10 +11,10 @@ from functools import partial
 from html import escape
 from pathlib import PurePosixPath
 
-from multisite.content.code_spans import find_code, is_in
-from multisite.content.embeds import youtube_html
-from multisite.content.links import Resolve
-from multisite.content.shortcode_blocks import block_edges
+from multisite.content.markup.code_spans import find_code, is_in
+from multisite.content.markup.embeds import youtube_html
+from multisite.content.markup.links import Resolve
+from multisite.content.markup.shortcode_blocks import block_edges
 
 __all__ = ["expand_links", "expand_shortcodes", "parse_arguments"]
 

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from multisite.content.article import Article
-from multisite.content.cleaning import ANCHOR_PREFIX
-from multisite.content.entry_slugs import Owner, choose_slug, dated_slug
 from multisite.content.errors import InvalidArticle, NotAnEntry
-from multisite.content.files import printable
+from multisite.content.imports.article import Article
+from multisite.content.imports.entry_slugs import Owner, choose_slug, dated_slug
+from multisite.content.imports.files import printable
+from multisite.content.markup.cleaning import ANCHOR_PREFIX
 from multisite.content.models import Entry
 from multisite.content.page_paths import address_of
 

@@ -8,10 +8,10 @@ from datetime import tzinfo
 from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
-from multisite.content.entry_links import EntryLinks, File
 from multisite.content.errors import InvalidArticle, NotAnEntry
-from multisite.content.links import OldAddress
-from multisite.content.old_site import OldSite, bare_host
+from multisite.content.imports.entry_links import EntryLinks, File
+from multisite.content.imports.old_site import OldSite, bare_host
+from multisite.content.markup.links import OldAddress
 from multisite.language.local_time import local_time
 
 __all__ = ["OldDomain"]

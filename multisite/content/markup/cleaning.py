@@ -11,8 +11,8 @@ from collections.abc import Set as AbstractSet
 
 import nh3
 
-from multisite.content.highlighting import CLASSES
-from multisite.content.tidy import Rewrite, balance
+from multisite.content.markup.highlighting import CLASSES
+from multisite.content.markup.tidy import Rewrite, balance
 
 __all__ = ["ALLOWED_WITH_ANCHORS", "ANCHOR_PREFIX", "OnRemoved", "clean", "text_of"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from multisite.content.code_spans import find_code, is_in
+from multisite.content.markup.code_spans import find_code, is_in
 
 __all__ = ["prepare_kramdown"]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from itertools import chain
 from urllib.parse import quote, unquote
 
-from multisite.content.files import printable
-from multisite.content.old_site import OldSite
+from multisite.content.imports.files import printable
+from multisite.content.imports.old_site import OldSite
+from multisite.content.imports.upsert import Prepared
 from multisite.content.page_paths import address_of
 from multisite.content.redirect_rules import InvalidRedirect, Rule, parse_rule, path_key
 from multisite.content.report import ImportReport, Note
 from multisite.content.slugs import slugify
-from multisite.content.upsert import Prepared
 
 __all__ = ["OldAddresses"]
 

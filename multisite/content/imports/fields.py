@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any
 
-from multisite.content.dates import parse_local_date
 from multisite.content.errors import InvalidArticle, quote_value
+from multisite.content.imports.dates import parse_local_date
 from multisite.content.limits import MAX_TAGS, TITLE_LENGTH
 from multisite.content.slugs import slugify
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from multisite.content.embeds import embed_link
 from multisite.content.limits import MAX_DEPTH
+from multisite.content.markup.embeds import embed_link
 
 __all__ = ["BECAME_LINK", "NestingTooDeep", "Rewrite", "balance", "count_depth"]
 
@@ -62,7 +62,7 @@ _ROWS = frozenset({"tbody", "tfoot", "thead"})
 _BLOCKS = frozenset(
     """
     blockquote dd details div dl dt figcaption figure h1 h2 h3 h4 h5 h6 hr li ol p pre summary table ul
-    """.split()  # noqa: SIM905 (as in multisite.content.markdown)
+    """.split()  # noqa: SIM905 (as in multisite.content.markup.markdown)
 )
 _CLOSES: Mapping[str, tuple[AbstractSet[str], AbstractSet[str]]] = {
     **{name: (frozenset({"p"}), _CELLS) for name in _BLOCKS},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mako.template import Template
 
-from multisite.content.files import printable
+from multisite.content.imports.files import printable
 from multisite.content.report import BadPath, ImportReport, Note
 from multisite.core.site import Site
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from multisite.content.dialects import Dialect
 from multisite.content.errors import NotAnEntry
-from multisite.content.files import read_text
-from multisite.content.metadata import Notation, has_front_matter
-from multisite.content.old_site import OldSite
+from multisite.content.imports.files import read_text
+from multisite.content.imports.metadata import Notation, has_front_matter
+from multisite.content.imports.old_site import OldSite
+from multisite.content.markup.dialects import Dialect
 
 __all__ = ["Sources", "dialect_of"]
 

@@ -23,14 +23,14 @@ from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 
-from multisite.content.abbreviations import mark_abbreviations, read_definitions, render_abbreviation
-from multisite.content.anchors import add_heading_ids
-from multisite.content.attribute_lists import drop_inline_lists, read_block_lists
-from multisite.content.code_languages import read_code_languages
-from multisite.content.code_spans import find_code, is_in
-from multisite.content.highlighting import render_fence, render_html_block
-from multisite.content.kramdown import prepare_kramdown
-from multisite.content.plain_paragraphs import normalize, parse_paragraphs
+from multisite.content.markup.abbreviations import mark_abbreviations, read_definitions, render_abbreviation
+from multisite.content.markup.anchors import add_heading_ids
+from multisite.content.markup.attribute_lists import drop_inline_lists, read_block_lists
+from multisite.content.markup.code_languages import read_code_languages
+from multisite.content.markup.code_spans import find_code, is_in
+from multisite.content.markup.highlighting import render_fence, render_html_block
+from multisite.content.markup.kramdown import prepare_kramdown
+from multisite.content.markup.plain_paragraphs import normalize, parse_paragraphs
 
 __all__ = ["Dialect", "Parser", "find_features", "prepare"]
 

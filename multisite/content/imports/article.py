@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from multisite.content.metadata import Notation
+from multisite.content.imports.metadata import Notation
 
 __all__ = ["Article"]
 

@@ -14,8 +14,8 @@ from pathlib import Path, PurePath
 
 from sqlalchemy.orm import Session
 
-from multisite.content.front_pictures import PICTURE_FOLDERS
-from multisite.content.links import PELICAN_MARK, FileRefused
+from multisite.content.imports.front_pictures import PICTURE_FOLDERS
+from multisite.content.markup.links import PELICAN_MARK, FileRefused
 from multisite.core.site import Site
 from multisite.media import MediaLibrary, MediaRefused
 from multisite.media.formats import is_media_name

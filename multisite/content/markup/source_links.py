@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import unescape
 from urllib.parse import unquote
 
-from multisite.content.code_spans import find_code, is_in
+from multisite.content.markup.code_spans import find_code, is_in
 
 __all__ = ["replace_addresses"]
 

@@ -1,0 +1,1 @@
+"""Markdown and HTML: dialects, extensions, links, highlighting and sanitizing."""
