@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPBadRequest
@@ -44,7 +45,7 @@ def log(request: Request) -> Any:
     more = entries[PAGE_ENTRIES - 1].id if len(entries) > PAGE_ENTRIES else None
     return variables(
         request,
-        entries=entries[:PAGE_ENTRIES],
+        days=[list(of_day) for _day, of_day in groupby(entries[:PAGE_ENTRIES], lambda each: each.at.date())],
         chosen=_filters(request),
         older=None if more is None else request.route_path("log", _query={**_filters(request), "before": more}),
         as_csv=request.route_path("log_csv", _query=_filters(request)),
@@ -92,14 +93,38 @@ def _before(request: Request) -> int | None:
     return int(text)
 
 
-def _changes(entry: LogEntry) -> Iterator[tuple[str, str | None, str | None]]:
-    """Yield the name of each value, with its texts before and after."""
+class ShownValue(NamedTuple):
+    """A value of an entry: its texts before and after, or of a list what was removed and added."""
+
+    name: str
+    before: str | None = None
+    after: str | None = None
+    removed: Sequence[str] = ()
+    added: Sequence[str] = ()
+
+
+def _changes(entry: LogEntry) -> list[ShownValue]:
+    """Return the values of an entry."""
     before, after = entry.before or {}, entry.after or {}
-    for name in dict.fromkeys([*before, *after]):
-        yield name, _text(before.get(name)), _text(after.get(name))
+    return [_shown(name, before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])]
+
+
+def _shown(name: str, before: Any, after: Any) -> ShownValue:
+    if _is_list(before) and _is_list(after) and set(before) != set(after):
+        removed, added = (
+            [each for each in one if each not in other] for one, other in ((before, after), (after, before))
+        )
+        return ShownValue(name, removed=removed, added=added)
+    return ShownValue(name, _text(before), _text(after))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _text(value: Any) -> str | None:
+    if _is_list(value):
+        return ", ".join(value)
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

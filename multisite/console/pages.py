@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_time
 from babel.numbers import format_decimal
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden, HTTPSeeOther
@@ -225,11 +225,20 @@ def counted(request: Request, what: str, number: int) -> str:
 
 
 def show_time(request: Request, when: datetime | float, form: str = "time") -> str:
-    """Return a time in UTC, or with the form `date` its date, for people; a number is Unix time."""
+    """Return a time in UTC for people, to the minute; a number is Unix time.
+
+    Args:
+        request: The request, which has the language.
+        when: The time.
+        form: `date` for its date alone, `clock` for the time of that day alone, without "UTC".
+    """
     moment = when if isinstance(when, datetime) else datetime.fromtimestamp(when, UTC)
+    date = str(format_date(moment, "medium", locale=request.locale_name))
     if form == "date":
-        return str(format_date(moment, "medium", locale=request.locale_name))
-    return f"{format_datetime(moment, 'medium', locale=request.locale_name)} UTC"
+        return date
+    # Some fonts lack the narrow space before "PM".
+    clock = format_time(moment, "short", locale=request.locale_name).replace("\u202f", "\u00a0")
+    return clock if form == "clock" else f"{date}, {clock} UTC"
 
 
 def variables(request: Request, **values: Any) -> dict[str, Any]:

@@ -50,8 +50,7 @@ def sites(request: Request) -> Any:
         page = list_page(engine, chosen, order, before=query.get("before"), after=query.get("after"))
     except ValueError as error:
         raise HTTPBadRequest from error
-    is_counted = request.console.settings.traffic
-    traffic = traffic_of_sites(engine, [each.id for each in page.sites]) if is_counted else {}
+    traffic = traffic_of_sites(engine, [each.id for each in page.sites]) if is_counted(request) else {}
     return variables(
         request,
         page=page,
@@ -72,6 +71,12 @@ def sites(request: Request) -> Any:
         select_path=request.static_path("multisite.console:static/select.js"),
         link=lambda **changed: _link(request, changed),
     )
+
+
+def is_counted(request: Request) -> bool:
+    """Return whether requests are counted."""
+    counted: bool = request.console.settings.traffic
+    return counted
 
 
 def chosen_sites(request: Request) -> SiteSelection:
@@ -101,6 +106,11 @@ class TrafficLine(NamedTuple):
     requests: int
     errors: int
     points: str
+
+    @property
+    def has_many_errors(self) -> bool:
+        """Whether at least one request in a hundred failed. Fewer are usual: robots send requests that fail."""
+        return self.errors > 0 and self.errors * 100 >= self.requests
 
 
 def _line(spans: Sequence[Traffic]) -> TrafficLine:

@@ -12,7 +12,7 @@ from pyramid.request import Request
 
 from multisite.console.pages import N_, add_page, variables
 from multisite.console.plots import PLOT_HEIGHT, PLOT_WIDTH, bars, time_label
-from multisite.console.site_list_pages import format_size
+from multisite.console.site_list_pages import format_size, is_counted
 from multisite.directory.health_tables import measurements_table
 from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import SiteRecord, read_site_by_id
@@ -69,12 +69,6 @@ def site_variables(request: Request, record: SiteRecord, **values: Any) -> dict[
         is_ready=record.status not in {"pending", "removing"},
         **values,
     )
-
-
-def is_counted(request: Request) -> bool:
-    """Return whether requests are counted."""
-    counted: bool = request.console.settings.traffic
-    return counted
 
 
 def overview(request: Request) -> Any:

@@ -22,8 +22,8 @@ from multisite.console import domain_pages, log_pages
 from multisite.console.plots import PLOT_HEIGHT, PLOT_WIDTH, bars
 from multisite.core.actor import acting_as
 from multisite.core.settings import parse_settings
-from multisite.directory.models import AS_MULTISITE
-from multisite.directory.operator_tables import errors_table, jobs_table, traffic_table
+from multisite.directory.models import AS_MULTISITE, as_multisite
+from multisite.directory.operator_tables import errors_table, jobs_table, log_table, traffic_table
 from multisite.sites import jobs, traffic
 from multisite.sites.measurements import measure_sites
 from multisite.sites.operator_log import list_log, record_now
@@ -50,7 +50,10 @@ def sites(world: ContentSites) -> ContentSites:
 
 
 def cells(page: Any) -> list[list[str]]:
-    return [[cell.get_text(" ", strip=True) for cell in row.select("td, th")] for row in page.html.select("tbody tr")]
+    return [
+        [cell.get_text(" ", strip=True) for cell in row.select("td, th")]
+        for row in page.html.select("tbody tr:not(.group)")
+    ]
 
 
 # The log.
@@ -66,7 +69,7 @@ def test_the_log_is_filtered(sites: ContentSites) -> None:
     page = browser.get("/log?who=berta")
     newest, older = cells(page)
     assert newest[1:4] == ["berta (console) 192.0.2.7", "set", str(sites.sternwarte)]
-    assert newest[4] == 'setting api_key (hidden) setting colour ["red"]'
+    assert newest[4] == "setting api_key (hidden) setting colour red"
     assert older[4] == "name <b>Old</b> → New"
     assert "<b>Old" not in page.text
     assert len(cells(browser.get(f"/log?who=berta&site={sites.garden}"))) == 1
@@ -77,6 +80,34 @@ def test_the_log_is_filtered(sites: ContentSites) -> None:
     assert "no site is known" in browser.get("/log?site=nowhere.example", status=400).text
     for query in ("since=yesterday", "until=0001-01-01", "before=x", f"before={'9' * 40}"):
         browser.get(f"/log?{query}", status=400)
+
+
+def test_the_log_shows_what_changed_in_a_list(sites: ContentSites) -> None:
+    both = ["a.example (canonical)", "b.example (alias)"]
+    with acting_as("dora (console)"):
+        for before, after in ((both[:1], both), (both, [both[1], "c.example (alias)"]), (both, both[::-1])):
+            record_now(sites.engine, "add-domain", sites.garden, before={"domains": before}, after={"domains": after})
+        record_now(sites.engine, "remove-site", sites.garden, before={"domains": both, "name": "Garden"})
+    page = log_in_to_console(sites, "luca", "look").get("/log?who=dora")
+    assert [row[4] for row in cells(page)] == [
+        "domains a.example (canonical), b.example (alias) → – name Garden → –",
+        "domains a.example (canonical), b.example (alias) → b.example (alias), a.example (canonical)",
+        "domains \u2212 a.example (canonical) + c.example (alias)",
+        "domains + b.example (alias)",
+    ]
+    # A removed site has no page any more.
+    assert [each["href"] for each in page.html.select("td.host a")] == [f"/sites/{sites.garden.id}"] * 3
+
+
+def test_the_log_has_a_row_for_each_day(sites: ContentSites) -> None:
+    days = [datetime(2020, 1, 30, 23, 59, tzinfo=UTC)]
+    days += [datetime(2020, 1, 31, hour, 5, tzinfo=UTC) for hour in (0, 13)]
+    rows = [{"at": day, "who": "emil (console)", "what": "dated"} for day in days]
+    with sites.engine.begin() as connection, as_multisite(connection):
+        connection.execute(sa.insert(log_table), rows)
+    page = log_in_to_console(sites, "luca", "look").get("/log?who=emil")
+    assert [row.get_text(strip=True) for row in page.html.select("tr.group")] == ["Jan 31, 2020", "Jan 30, 2020"]
+    assert [row[0] for row in cells(page)] == ["1:05\u00a0PM", "12:05\u00a0AM", "11:59\u00a0PM"]
 
 
 def test_the_log_is_read_page_by_page(sites: ContentSites, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -436,9 +436,12 @@ def test_the_list_shows_the_last_day_of_each_site(world: ContentSites, spare: An
     spans = [Traffic(datetime(2026, 1, 1, hour, tzinfo=UTC), requests=hour, errors=hour == 5) for hour in range(24)]
     line = site_list_pages._line(spans)
     assert (line.requests, line.errors) == (sum(range(24)), 1)
+    assert not line.has_many_errors
+    assert site_list_pages._line([Traffic(spans[0].start, requests=100, errors=1)]).has_many_errors
     assert line.points.startswith("0.0,23.0 ")
     assert line.points.endswith(" 96.0,1.0")
     assert site_list_pages._line([]).points == ""
+    assert not site_list_pages._line([]).has_many_errors
 
 
 # Users, and signing in as one.

@@ -91,7 +91,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     ):
         # Not the tables of other tests in this process.
         site_contents(sites.app.registry).metadata = [Base.metadata]
-        monkeypatch.setattr("multisite.console.site_pages.is_counted", lambda _request: True)
+        for module in ("site_pages", "site_list_pages"):
+            monkeypatch.setattr(f"multisite.console.{module}.is_counted", lambda _request: True)
         add_user(sites, sites.garden, "olga", "owner")
         fill_operation_pages(sites)
         yield World(sites, port, browser)
@@ -279,6 +280,34 @@ def test_the_names_of_sites_keep_their_width(world: World, state: object, width:
     page = world.page(storage_state=state, viewport={"width": width, "height": 640})
     page.goto(world.url())
     assert page.evaluate("Math.min(...[...document.querySelectorAll('.names')].map(name => name.clientWidth))") >= 100
+
+
+def test_the_rows_of_the_list_have_one_height(world: World, state: object) -> None:
+    """One of them has errors and a name that is too long."""
+    page = world.page(storage_state=state, viewport={"width": 1280, "height": 800})
+    page.goto(world.url())
+    row = page.locator("tbody tr").filter(has_text=GARDEN)
+    assert row.locator(".many").inner_text() == "20"
+    row.locator("b").evaluate("name => name.textContent = 'A very long name '.repeat(20)")
+    heights = page.evaluate("[...document.querySelectorAll('tbody tr')].map(row => row.offsetHeight)")
+    assert len(heights) > 1
+    assert max(heights) - min(heights) <= 1  # The border of the first row is half outside of it.
+    assert page.evaluate(OVERFLOW) <= 0
+
+
+@pytest.mark.parametrize(("path", "behind", "top"), [("/", "Sort", 340), ("/log", "Action", 280)])
+def test_a_list_begins_near_the_top_of_a_phone(world: World, state: object, path: str, behind: str, top: int) -> None:
+    page = world.page(storage_state=state, viewport={"width": 390, "height": 800}, java_script_enabled=False)
+    page.goto(world.url(path))
+    assert page.locator("tbody tr:not(.group)").first.bounding_box()["y"] < top
+    field = page.get_by_label(behind)
+    assert not field.is_visible()
+    page.get_by_text("More filters").click()
+    field.wait_for()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(world.url(path))
+    field.wait_for()
+    page.context.close()
 
 
 def test_the_check_sees_what_is_wrong(world: World) -> None:

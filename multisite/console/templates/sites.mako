@@ -22,6 +22,9 @@
 <form method="get" action="${path('sites')}" class="filters" role="search">
   <input type="hidden" name="status" value="${status}">
   <p class="field wide"><label for="q">${t("Search names and domains")}</label><input id="q" name="q" type="search" value="${search}" autocapitalize="none" spellcheck="false"></p>
+  <details class="field more-filters"${' open' if theme or order != "domain" else '' | n}>
+  <summary class="button quiet">${t("More filters")}</summary>
+  <div class="filters">
   <p class="field"><label for="theme">${t("Theme")}</label>
   <select id="theme" name="theme">
     ${parent.option("", t("All"), theme)}
@@ -37,8 +40,11 @@
 % endfor
   </select></p>
   <p class="field"><button type="submit" class="quiet">${t("Filter")}</button></p>
+  </div>
+  </details>
 </form>
 % if page.sites:
+<% has_themes = any(each.theme for each in page.sites) %>\
 <div class="card flush">
 <table class="list sites">
   <thead><tr>
@@ -46,11 +52,14 @@
 % if may("run"):
 <input type="checkbox" hidden data-select-all aria-label="${t('Select all sites of this page')}">\
 % endif
-${t("Site")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Theme")}</th>
+${t("Site")}</th><th scope="col">${t("Status")}</th>
+% if has_themes:
+    <th scope="col">${t("Theme")}</th>
+% endif
     <th scope="col" class="number">${t("Rows")}</th><th scope="col" class="number">${t("Files")}</th>
     <th scope="col">${t("Last change")}</th>
 % if lines:
-    <th scope="col">${t("Requests of the last day")}</th>
+    <th scope="col" class="number">${t("Requests, 24 h")}</th><th scope="col" class="number">${t("Errors")}</th>
 % endif
   </tr></thead>
   <tbody>
@@ -60,23 +69,22 @@ ${t("Site")}</th><th scope="col">${t("Status")}</th><th scope="col">${t("Theme")
 % if may("run"):
 <input type="checkbox" form="selection" name="id" value="${each.id}" aria-label="${t('Select {site}', site=each.domain)}">\
 % endif
-<a href="${path('site', id=each.id)}"><span class="initial" aria-hidden="true">${each.name[:1].upper()}</span><span class="names"><b>${each.name}</b><small>${each.domain}</small></span>\
+<a href="${path('site', id=each.id)}"><span class="initial" aria-hidden="true">${each.name[:1].upper()}</span><span class="names"><b title="${each.name}">${each.name}</b><span class="domain"><small>${each.domain}</small>\
 % if each.domains > 1:
-<span class="more">+${each.domains - 1}<span class="unseen"> ${t("further domains")}</span></span>\
+ <span class="more">+${each.domains - 1}<span class="unseen"> ${t("further domains")}</span></span>\
 % endif
-</a></th>
+</span></span></a></th>
     <td>${parent.pill(each.status)}</td>
+% if has_themes:
     <td data-label="${t('Theme')}"${'' if each.theme else ' class="none"' | n}>${each.theme or "–"}</td>
+% endif
     <td data-label="${t('Rows')}" class="number">${"–" if each.rows is None else count(each.rows)}</td>
     <td data-label="${t('Files')}" class="number">${"–" if each.bytes is None else size(each.bytes)}</td>
     <td class="day" data-label="${t('Last change')}">${"–" if each.changed is None else when(each.changed, "date")}</td>
 % if lines:
 <% line = lines[each.id] %>\
-    <td class="traffic-line" data-label="${t('Requests of the last day')}"><svg viewBox="0 0 96 24" width="96" height="24" aria-hidden="true"><polyline points="${line.points}"/></svg> <span>${count(line.requests)}</span>\
-% if line.errors:
- <span class="fault">${counted("errors", line.errors)}</span>\
-% endif
-</td>
+    <td class="number traffic-line" data-label="${t('Requests, 24 h')}"><svg viewBox="0 0 96 24" width="96" height="24" aria-hidden="true"><polyline points="${line.points}"/></svg> <span>${count(line.requests)}</span></td>
+    <td class="number ${'many' if line.has_many_errors else 'few' if line.errors else 'none'}" data-label="${t('Errors')}">${count(line.errors) if line.errors else "–"}</td>
 % endif
   </tr>
 % endfor
