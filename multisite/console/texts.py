@@ -25,6 +25,7 @@ COUNTS = {
     "rows": (N_("1 row"), N_("{number} rows")),
     "requests": (N_("1 request"), N_("{number} requests")),
     "errors": (N_("1 error"), N_("{number} errors")),
+    "users": (N_("1 user"), N_("{number} users")),
     "hidden": (
         N_("1 file of the site hides one of the theme"),
         N_("{number} files of the site hide those of the theme"),

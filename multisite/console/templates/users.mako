@@ -1,17 +1,24 @@
 <%inherit file="site_frame.mako"/>
 <%def name="tab()">${t("Users")}</%def>
 ${parent.given_link(t("Give them this link to choose a password. It works once, and is shown once:"), link)}
+% if members:
+<p class="lead">${counted("users", len(members))}</p>
+% endif
 <ul class="rows card">
 % for id, login, email, role, has_password in members:
   <li>
-    <span><b>${login}</b><br><small>${t(roles[role]) if role in roles else role}${f" · {email}" if email else ""}${"" if has_password else " · " + t("has not chosen a password")}</small></span>
+    <div class="member"><span class="initial" aria-hidden="true">${login[:1].upper()}</span><span class="names"><b>${login}</b><small>${t(roles[role]) if role in roles else role}${f" · {email}" if email else ""}</small></span>\
+% if not has_password:
+ <span class="pill pending">${t("has not chosen a password")}</span>\
+% endif
+</div>
 % if may("everything"):
     <div class="inline">
 % if can_sign_in:
     <form method="post" action="${path('sign_in', id=site.id)}" class="inline">
       ${parent.csrf()}
       <input type="hidden" name="login" value="${login}">
-      <button type="submit" class="quiet">${t("Sign in as")}<span class="unseen"> </span> ${login}</button>
+      <button type="submit" class="quiet" aria-label="${t('Sign in as {login}', login=login)}">${t("Sign in")}</button>
     </form>
 % endif
     <details>
