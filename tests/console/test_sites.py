@@ -453,6 +453,10 @@ def test_users(world: ContentSites, jane: TestApp, post: Any, spare: Any) -> Non
     link = done.html.select_one(".link-once pre").text
     assert "mary" in browser_of(world, "spare.example").get(link).text
     assert last_logged(world) == ("jane (console)", "add-user", "spare.example")
+    (shown,) = done.html.select(".rows > li")
+    assert [each.text for each in shown.select("b, .pill")] == ["mary", "has not chosen a password"]
+    assert shown.select_one("button")["aria-label"] == "Sign in as mary"
+    assert done.html.select_one("main .lead").text == "1 user"
     assert "already has a user" in post(page, {"action": "add-user", "login": "Mary", "role": "owner"}, status=400).text
     assert "last owner" in post(page, {"action": "set-role", "login": "mary", "role": "author"}, status=400).text
     assert "tick the box" in post(page, {"action": "remove-user", "login": "mary"}, status=400).text
