@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -408,6 +410,51 @@ def test_archive_is_one_state_while_others_write(
 
 
 LINES = row_export._lines
+
+WRITES = 1_000 if os.environ.get("MULTISITE_SOAK") else 20
+"""A minute of writes, or a fiftieth of it."""
+
+
+def test_archives_are_one_state_at_a_thousand_writes_a_minute(
+    engine: Engine, settings: Settings, site: Site, tmp_path: Path
+) -> None:
+    """Each write moves an amount from the first table to the second, while one export follows another."""
+    metadata = sa.MetaData()
+    first, second = (
+        sa.Table(
+            f"busy_{number}", metadata, site_id_column(), sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("amount", sa.Integer),
+        )
+        for number in range(2)
+    )  # fmt: skip
+    metadata.create_all(engine)
+    with using_site(site), engine.begin() as connection:
+        for table in (first, second):
+            connection.execute(sa.insert(table), [{"amount": 1_000} for _ in range(500)])
+
+    def write() -> None:
+        for number in range(WRITES):
+            time.sleep(0.06)
+            with using_site(site), engine.begin() as connection:
+                for table, change in ((first, -1), (second, 1)):
+                    row = table.c.id == number % 500 + 1
+                    connection.execute(sa.update(table).where(row).values(amount=table.c.amount + change))
+
+    amounts, archive = [], tmp_path / "busy.zip"
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while not writing.done():
+            export_site(engine, "one.example", archive, settings=settings, contents=SiteContents([metadata]))
+            with zipfile.ZipFile(archive) as file:
+                rows = [file.read(f"rows/{table.name}.jsonl").splitlines() for table in (first, second)]
+            amounts.append([sum(json.loads(row)["amount"] for row in each) for each in rows])
+            archive.unlink()
+        writing.result()
+    assert {sum(each) for each in amounts} == {1_000_000}
+    # Later archives have later states.
+    assert amounts == sorted(amounts, reverse=True)
+    assert amounts[0] != amounts[-1]
+    tables.forget(metadata)
 
 
 def test_copy_under_row_level_security(postgresql_database_url: str, tmp_path: Path) -> None:
