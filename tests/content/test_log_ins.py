@@ -169,6 +169,19 @@ def test_a_user_sees_and_ends_own_log_ins_alone(sites: ContentSites) -> None:
         each.get("/edit/")
 
 
+def test_log_ins_are_named_by_browser_and_system(sites: ContentSites) -> None:
+    add_user(sites, sites.sternwarte, "olga")
+    browser = browser_of(sites, STERNWARTE)
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    for agent in (firefox, "<b>curl/8</b>", ""):
+        browser.post("/login", {"login": "olga", "password": PASSWORD}, headers={"User-Agent": agent})
+    rows = browser.get("/edit/account").html.select(".rows li")
+    found = {(row.span.span["title"], row.span.span.text) for row in rows}
+    assert found == {
+        (firefox, "Firefox unter Linux"), ("<b>curl/8</b>", "<b>curl/8</b>"), ("", "Unbekannter Browser"),
+    }  # fmt: skip
+
+
 def test_a_new_password_ends_all_other_log_ins(sites: ContentSites) -> None:
     add_user(sites, sites.garden, "olga")
     browser, another = (log_in(sites, GARDEN, "olga") for _ in range(2))

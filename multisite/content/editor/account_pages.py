@@ -14,6 +14,7 @@ from multisite.content.editor.log_ins import end_log_in, list_log_ins, start_log
 from multisite.content.editor.login_pages import password_error
 from multisite.content.editor.pages import add_page, logged_in, translate, variables
 from multisite.content.users import User
+from multisite.people.browsers import find_browser
 from multisite.private_pages import field
 from multisite.users import TooManyAttempts
 
@@ -35,11 +36,20 @@ def account(request: Request) -> Any:
         request,
         log_ins=list_log_ins(request, found.user),
         own=found.log_in.id,
+        browser_name=lambda agent: _browser_name(request, agent),
         when=lambda seconds: request.format.datetime(datetime.fromtimestamp(seconds, UTC)),
         minimum=User.min_password_characters,
         error=error,
         done=done,
     )
+
+
+def _browser_name(request: Request, agent: str) -> str:
+    """Return the browser and the system of a header User-Agent for people; the header, if they are not known."""
+    found = find_browser(agent)
+    if found is None:
+        return agent or translate(request, "Unknown browser")
+    return translate(request, "{browser} on {system}", browser=found.name, system=found.system)
 
 
 def _change_password(request: Request) -> str | None:

@@ -14,13 +14,14 @@
 <ul class="rows">
 % for each in log_ins:
   <li>
-    <span>${each.agent or t("Unknown browser")}<br><small>${t("Last used {when}", when=when(each.seen))}</small></span>
+<% name = browser_name(each.agent) %>\
+    <span><span title="${each.agent}">${name}</span><br><small>${t("Last used {when}", when=when(each.seen))}</small></span>
 % if each.id == own:
     <strong>${t("This browser")}</strong>
 % else:
     <form method="post" action="${path('editor_end_log_in', id=each.id)}">
       ${parent.csrf()}
-      <button type="submit" class="quiet">${t("End")}<span class="unseen"> ${each.agent}</span></button>
+      <button type="submit" class="quiet">${t("End")}<span class="unseen"> ${name}</span></button>
     </form>
 % endif
   </li>
