@@ -63,7 +63,7 @@ def test_code_without_a_language_is_never_guessed() -> None:
 
 
 def test_the_text_of_highlighted_code_is_the_code() -> None:
-    code = (ROOT / "multisite" / "content" / "tidy.py").read_text(encoding="utf-8")
+    code = (ROOT / "multisite" / "content" / "markup" / "tidy.py").read_text(encoding="utf-8")
     html = render(f"```python\n{code}```\n").html
     assert html.count("<span class=") > 500
     assert plain_text(html).strip() == code.strip()

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from multisite import Site
 from multisite.cli import main
-from multisite.content.imports import importing, upsert
+from multisite.content.imports import importing, unchanged, upsert
 from multisite.content.imports.files import MAX_FILE_BYTES
 from multisite.content.imports.front_matter import Article, InvalidArticle, parse_article, parse_date
 from multisite.content.imports.importing import ImportReport, import_entries
@@ -717,6 +717,7 @@ def test_memory_use_hardly_depends_on_the_number_of_files(
     sqlite_sites: ContentSites, tmp_path: Path, strict: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upsert, "BATCH_SIZE", 10)  # Few files, and many batches of them.
+    monkeypatch.setattr(unchanged, "FILES_AT_A_TIME", 10)
     # Names, slugs and what else is known of a file stay in memory: 1.6 kB each on Python 3.11, with more on later ones.
     # Neither its text of 4 kB nor its HTML of 4 kB does: the next test shows how much memory these would need.
     assert growth_per_file(sqlite_sites, tmp_path, strict=strict) < (2500 if sys.version_info < (3, 13) else 2800)

@@ -16,7 +16,7 @@ from multisite.core.settings import Settings
 from multisite.directory.models import DirectoryVersion
 from multisite.directory.records import get_site, list_sites
 from multisite.errors import DomainTaken, MultisiteError
-from multisite.sites import batches, creation, updates
+from multisite.sites import batches, creation
 from multisite.sites.batches import NewSite, add_sites
 from multisite.sites.creation import add_site
 from multisite.sites.domains import add_domain
@@ -157,7 +157,7 @@ def test_an_interrupted_run_is_completed_by_the_same_run(
         return make_folder(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(updates, "create_site_folder", killed_at_the_fourth)
+        patch.setattr(creation, "create_site_folder", killed_at_the_fourth)
         patch.setattr(batches, "delete_pending", lambda engine, ids: pytest.fail("a killed process deletes nothing"))
         with pytest.raises(KeyboardInterrupt):
             add_sites(own_engine, wanted, settings=settings, declared=declared)

@@ -83,7 +83,7 @@ def test_import_into_another_backend_has_the_same_entries(
         site = get_site(engine, GARDEN).site
         assert imported.rows == exported.rows
         assert imported.left_out == (
-            "2 templates: they are code that runs in the server, and are only taken with --with-templates",
+            "2 templates: code that runs in the server, which is only taken with --with-templates",
         )
         assert entries_of(engine, site) == entries_of(sqlite_sites.engine, sqlite_sites.garden)
         assert get_site(engine, GARDEN).aliases == ("alias.example",)

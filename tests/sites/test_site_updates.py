@@ -18,7 +18,7 @@ from multisite.directory import Directory, engine_from_url
 from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
 from multisite.directory.records import DomainRecord, get_site, list_sites
 from multisite.errors import DomainTaken, InvalidHost, MultisiteError, UnknownSite
-from multisite.sites import creation, transaction, updates
+from multisite.sites import creation, transaction
 from multisite.sites.creation import add_site, create_site
 from multisite.sites.domains import add_domain, remove_domain
 from multisite.sites.transaction import directory_transaction
@@ -360,7 +360,7 @@ def test_the_constraint_rejects_a_host_that_another_program_has_taken(
         if len(calls) > 1:
             look(connection, *wanted)
 
-    for module in (updates, transaction):
+    for module in (creation, transaction):
         monkeypatch.setattr(module, "check_domain_free", look_the_second_time)
     with pytest.raises(DomainTaken) as caught:
         add_site(own_engine, "b.example", aliases=["a.example"], settings=settings)
