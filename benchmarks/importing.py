@@ -77,7 +77,7 @@ def measure(url: str, folder: Path, files: Path, *, with_index: bool) -> Measure
     from multisite.content.tables import Base
     from multisite.core.settings import parse_settings
     from multisite.directory import engine_from_url
-    from multisite.sites.creation import add_site
+    from multisite.sites import add_site
 
     file = Path(tempfile.mkdtemp(dir=folder), "sites.db")
     engine = engine_from_url(f"sqlite:///{file}" if url == "sqlite://" else url)

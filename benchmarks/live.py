@@ -78,7 +78,7 @@ def measure(url: str, folder: Path, sites: int, workers: int = WORKERS) -> list[
     from multisite.alembic.migrate import upgrade_own
     from multisite.core.settings import parse_settings
     from multisite.directory import engine_from_url
-    from multisite.sites.creation import add_site
+    from multisite.sites import add_site
 
     settings = parse_settings(_settings(url, str(folder)))
     engine = engine_from_url(url)

@@ -102,7 +102,7 @@ def _application(url: str, folder: Path, size: int, others: int) -> Any:
     from multisite.core.settings import parse_settings
     from multisite.directory import engine_from_url
     from multisite.directory.models import AS_MULTISITE, SiteRow
-    from multisite.sites.creation import add_site
+    from multisite.sites import add_site
 
     settings = {
         "sqlalchemy.url": url,
