@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
+import webob.cookies
 from pyramid import session as pyramid_session
 from pyramid.request import Request
 from pyramid.response import Response
@@ -36,6 +38,14 @@ def own_class(site: str, options: dict[str, Any]) -> Callable[[Request], Any]:
     signer = Signer(KEYS[site], "pyramid.session.", serializer=JSONSerializer())
     made: Callable[[Request], Any] = BaseCookieSessionFactory(signer, **given)
     return made
+
+
+class Day(datetime):
+    """The clock by which WebOb says when a cookie expires."""
+
+    @classmethod
+    def utcnow(cls) -> Day:
+        return cls(2023, 11, 14)
 
 
 def nothing(session: Any) -> None:
@@ -88,6 +98,7 @@ def test_each_request_is_answered_as_with_a_class_of_the_sites_own(
 ) -> None:
     now = 1_700_000_000.0
     monkeypatch.setattr(pyramid_session.time, "time", lambda: now)
+    monkeypatch.setattr(webob.cookies, "datetime", Day)
     shared = SignedCookieSessions()
     ours = {site: shared(None, keys, arguments(site, options)) for site, keys in KEYS.items()}
     issued = {}
