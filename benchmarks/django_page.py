@@ -40,7 +40,13 @@ def _configure(folder: Path) -> None:
                 "CONN_MAX_AGE": None,
             }
         },
-        TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [str(TEMPLATES / "django")]}],
+        # The layout is also valid Jinja, which Flask renders.
+        TEMPLATES=[
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "DIRS": [str(TEMPLATES / "django"), str(TEMPLATES / "jinja")],
+            }
+        ],
         ROOT_URLCONF="benchmarks.django_page",
         DEFAULT_AUTO_FIELD="django.db.models.AutoField",
         USE_TZ=False,

@@ -31,9 +31,9 @@ ON_APP_CREATED = "multisite.on_app_created"
 
 @contextmanager
 def without_requests() -> Iterator[None]:
-    """Let an application start within the block for a command, which needs its models and settings.
+    """Start applications within the block for a command, which needs only their models and settings.
 
-    What only requests need is imported by the first one, should there be any.
+    What only requests need is imported by the first request, if there is one.
     """
     token = _gets_requests.set(False)
     try:

@@ -19,7 +19,8 @@ from databases import migrate_own
 from paths import ROOT
 
 from multisite import all_sites
-from multisite.cli import COMMANDS, main
+from multisite.cli import main
+from multisite.cli.commands import COMMANDS
 from multisite.directory import engine_from_url
 from multisite.sites.ini import read_ini
 

@@ -16,7 +16,7 @@ from databases import migrate_own
 from ghost_export import post, write_ghost
 from wordpress_export import item, write_export
 
-from multisite.cli import COMMANDS
+from multisite.cli.commands import COMMANDS
 from multisite.content.tables import Base
 from multisite.core.actor import system_user
 from multisite.directory import engine_from_url

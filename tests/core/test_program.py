@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from paths import ROOT
 
-from multisite.cli import COMMANDS
+from multisite.cli.commands import COMMANDS
 from multisite.core import program
 
 BIN = Path(sys.executable).parent

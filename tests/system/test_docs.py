@@ -41,7 +41,8 @@ from wordpress_export import item, write_export
 
 import multisite
 from multisite import SettingError
-from multisite.cli import COMMANDS, main
+from multisite.cli import main
+from multisite.cli.commands import COMMANDS
 from multisite.content.imports.front_matter import parse_article
 from multisite.core import setting_parsers
 from multisite.core.settings import PREFIX, Settings, parse_settings

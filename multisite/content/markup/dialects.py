@@ -252,9 +252,9 @@ def _limit_definitions(markdown: MarkdownIt) -> None:
 
 
 def _keep_inline_elements_in_paragraphs(markdown: MarkdownIt) -> None:
-    """Let a line such as `<span id="x" />` begin a paragraph, as in kramdown and Python-Markdown.
+    """Start a paragraph at a line such as `<span id="x" />`, as kramdown and Python-Markdown do.
 
-    In CommonMark it begins HTML up to the next empty line, so that a heading in the next line is not one.
+    CommonMark starts a block of HTML there, which ends at the next empty line and hides a heading in the next line.
     """
 
     def read(state: StateBlock, start: int, end: int, silent: bool) -> bool:
