@@ -297,4 +297,4 @@ def sequences_of(run: Run) -> str:
     """Return a statement that sets all sequences to their present state."""
     state = "coalesce(last_value, start_value), last_value IS NOT NULL"
     each = f"format('setval(%L, %s, %L)', format('%I.%I', schemaname, sequencename), {state})"
-    return "SELECT " + (", ".join(run(f"SELECT {each} FROM pg_sequences")) or "1")
+    return "SELECT " + (", ".join(run(f"SELECT {each} FROM pg_sequences ORDER BY schemaname, sequencename")) or "1")
