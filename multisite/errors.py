@@ -61,7 +61,11 @@ class UnknownSite(MultisiteError, LookupError):
 
     def __init__(self, name: object, message: str | None = None) -> None:
         self.name = name
-        super().__init__(message or f"no site is known as '{escape_for_message(name)}'")
+        self._message = message
+
+    def __str__(self) -> str:
+        # Not in __init__: anybody can send requests for unknown hosts, and hardly any of these texts is read.
+        return self._message or f"no site is known as '{escape_for_message(self.name)}'"
 
 
 class DirectoryUnavailable(MultisiteError):
