@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement, Grouping, and_
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnClause, ColumnElement, Grouping, and_
 from sqlalchemy.sql.expression import FromClause
 from sqlalchemy.util import immutabledict
 
@@ -19,6 +19,7 @@ from multisite.scoping.column import SITE_COLUMN, has_site_id, is_site_id
 from multisite.scoping.fragments import has_single_do, is_limited, is_single_value
 from multisite.scoping.predicate import LimitedTables, parenthesized, site_predicate, table_of
 from multisite.scoping.tables import is_own, tables
+from multisite.scoping.target import is_element, target_of
 from multisite.scoping.written import Written
 
 _Compiler: Any = object
@@ -40,7 +41,7 @@ class ScopedDMLCompiler(_Compiler):
     def _limit_dml(self, statement: Any) -> tuple[Any, LimitedTables]:
         """Return `statement` limited to the site, and the tables that are limited while it is rendered."""
         limited_tables = LimitedTables()
-        target: FromClause = _target_of(statement)
+        target: FromClause = target_of(statement)
         table = table_of(target)
         if table is None:
             self._refuse("a statement that changes something other than a table")
@@ -65,8 +66,8 @@ class ScopedDMLCompiler(_Compiler):
         update_stmt, self._limited_tables = self._limit_dml(update_stmt)
         if update_stmt is not unlimited:
             self._check_values(update_stmt)
-            self._check_defaults(_target_of(update_stmt), "onupdate")
-            self._check_keys(table_of(_target_of(update_stmt)))
+            self._check_defaults(target_of(update_stmt), "onupdate")
+            self._check_keys(table_of(target_of(update_stmt)))
         try:
             return self._check_limit(super().visit_update(update_stmt, *args, **kw))
         finally:
@@ -91,7 +92,7 @@ class ScopedDMLCompiler(_Compiler):
     def visit_insert(self, insert_stmt: Any, *args: Any, **kw: Any) -> str:
         """Render an INSERT after checking its values."""
         outer, self._limited_tables = self._limited_tables, LimitedTables()
-        table = _target_of(insert_stmt)
+        table = target_of(insert_stmt)
         if self._is_scoped(table):
             self._note_change(table)
             self._written.add(table.name, limited=False)
@@ -139,7 +140,7 @@ class ScopedDMLCompiler(_Compiler):
 
     def _check_values(self, statement: Any) -> None:
         """Refuse an SQL expression as `site_id`; bound values are checked by the type of the column."""
-        table = _target_of(statement)
+        table = target_of(statement)
         many = [row for rows in statement._multi_values or () for row in rows]
         for column, value in _values_in_order(statement):
             self._check_value(table, column, _is_bound_site_id(value))
@@ -163,6 +164,11 @@ class ScopedDMLCompiler(_Compiler):
 
     def _check_value(self, table: Any, column: Any, is_checked: bool) -> None:
         """Refuse to set `column` of `table` if it could be site_id and its type does not check the value."""
+        while is_element(column):
+            column = column.left
+        if isinstance(column, ClauseElement) and not isinstance(column, ColumnClause):
+            self._refuse("a change with SQL in place of the column that it sets")
+            return
         name = getattr(column, "name", column)
         if name.lower() == SITE_COLUMN and not (is_checked and name == SITE_COLUMN and has_site_id(table)):
             self._refuse("a value of site_id that is not a plain one, given through the model,")
@@ -203,19 +209,6 @@ class ScopedDMLCompiler(_Compiler):
         ):
             self._refuse("an ON CONFLICT with text that ends the clause it is in")
         return text
-
-
-def _target_of(statement: Any) -> Any:
-    """Return the table that is changed.
-
-    For bulk changes of a model with several tables this is not `statement.table`: SQLAlchemy compiles the same
-    statement once for each table, and names the table in the annotations.
-    """
-    annotations = statement._annotations
-    for key in ("_emit_update_table", "_emit_insert_table"):
-        if key in annotations:
-            return annotations[key]
-    return statement.table
 
 
 def _values_in_order(statement: Any) -> list[tuple[Any, Any]]:
