@@ -198,7 +198,7 @@ def test_the_page_shows_the_slowest_and_the_last_errors(sites: ContentSites) -> 
     # One grid, in which the cards that have nothing to show come last.
     assert list(sections)[-1] == "check"
     tiles = [each.get_text(" ", strip=True) for each in page.html.select(".tile")]
-    assert tiles == ["0 pending migrations", "– no check yet", "1 processes", "2 errors"]
+    assert tiles == ["0 pending migrations", "– no check yet", "1 process", "2 errors"]
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@
 </%block>
 % if health is not None:
 <ul class="tiles">
-  <li class="tile ${'bad' if health.pending else 'good'}"><b>${len(health.pending)}</b> <span>${t("pending migrations")}</span></li>
+  <li class="tile ${'bad' if health.pending else 'good'}"><b>${len(health.pending)}</b> <span>${t("pending migration") if len(health.pending) == 1 else t("pending migrations")}</span></li>
 % if health.last_check is None:
   <li class="tile"><b>–</b> <span>${t("no check yet")}</span></li>
 % else:
-  <li class="tile ${'bad' if faults else 'good'}"><b>${faults}</b> <span>${t("faults in the last check")}</span></li>
+  <li class="tile ${'bad' if faults else 'good'}"><b>${faults}</b> <span>${t("fault in the last check") if faults == 1 else t("faults in the last check")}</span></li>
 % endif
-  <li class="tile"><b>${len(health.processes)}</b> <span>${t("processes")}</span></li>
-  <li class="tile"><b>${len(health.errors)}</b> <span>${t("errors")}</span></li>
+  <li class="tile"><b>${len(health.processes)}</b> <span>${t("process") if len(health.processes) == 1 else t("processes")}</span></li>
+  <li class="tile"><b>${len(health.errors)}</b> <span>${t("error") if len(health.errors) == 1 else t("errors")}</span></li>
 </ul>
 % if health.pending:
 <p class="message error">${t("The database does not have these revisions of the tables of multisite yet. Run multisite migrate:")} ${"; ".join(health.pending)}</p>
