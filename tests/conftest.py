@@ -18,6 +18,7 @@ import click.testing
 import pytest
 import site_keys
 import sqlalchemy as sa
+import two_workers
 from databases import (
     closing_engine,
     forget_statements,
@@ -81,6 +82,11 @@ DATABASES = frozenset({"sqlite", "postgresql"})
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--random-files", metavar="SEED", help="run the files of tests in an order that depends on SEED")
+    parser.addoption("--two-workers", action="store_true", help="let two workers answer in turn (two_workers.py)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    two_workers.ASKED_FOR.always = config.getoption("two_workers")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

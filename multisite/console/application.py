@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pyramid.config import Configurator
@@ -20,7 +21,9 @@ from multisite.console.renderer import TemplateRenderers
 from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.core.setting_parsers import Network
 from multisite.core.settings import Settings
+from multisite.core.site import Site
 from multisite.directory import Directory
+from multisite.errors import MultisiteError
 from multisite.language.negotiation import MAX_HEADER_CHARACTERS, best_language
 from multisite.sites.settings import SettingsRegistry
 from multisite.web.on_demand_tls import FORWARDED
@@ -54,6 +57,23 @@ class Console(NamedTuple):
         """The database of the directory."""
         return self.directory.engine
 
+    def refresh_templates(self, site: Site | None = None) -> None:
+        """Copy what has changed in `multisite.templates_store`: the shared templates, and those of `site`.
+
+        If the store cannot be reached, the page shows what was copied last; the log says so.
+        """
+        if self.settings.templates_store is None:
+            return
+        # Imported here, because only applications with a store of templates need the module.
+        from multisite.web.template_store import KEEPER
+
+        keeper = self.registry[KEEPER]
+        if site is None:
+            keeper.generation()
+        else:
+            with suppress(MultisiteError):
+                keeper.keep(site)
+
 
 def make_console(registry: Registry) -> Router:
     """Return the console of the application with this registry, as a WSGI application."""
@@ -66,6 +86,8 @@ def make_console(registry: Registry) -> Router:
     config.add_static_view("static", "multisite.console:static", cache_max_age=3600)
     if found.settings.console_worker:
         config.add_tween("multisite.console.worker_thread.worker_tween_factory")
+    if found.settings.templates_store is not None:
+        config.add_tween("multisite.console.application.templates_tween_factory")
     # The last one that is added is asked first.
     config.add_tween("multisite.console.application.network_tween_factory")
     config.add_notfound_view(lambda request: error_page(request, HTTPNotFound()))
@@ -97,6 +119,16 @@ def network_tween_factory(handler: Any, _registry: Registry) -> Any:
         return handler(request)
 
     return network_tween
+
+
+def templates_tween_factory(handler: Any, _registry: Registry) -> Any:
+    """Return a tween that copies the themes of other machines before a page lists them."""
+
+    def templates_tween(request: Request) -> Response:
+        request.console.refresh_templates()
+        return handler(request)
+
+    return templates_tween
 
 
 def is_allowed(environ: Mapping[str, Any], networks: tuple[Network, ...]) -> bool:

@@ -46,6 +46,7 @@ def find_record(request: Request) -> SiteRecord:
         record = read_site_by_id(connection, int(request.matchdict["id"]))
     if record is None:
         raise HTTPNotFound
+    request.console.refresh_templates(record.site)
     return record
 
 

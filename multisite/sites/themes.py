@@ -12,6 +12,7 @@ from multisite.core.site import Site
 from multisite.directory.row_validation import is_theme_name
 from multisite.errors import MultisiteError, escape_for_message
 from multisite.sites.settings.theme_file import THEME_FILE, read_theme_file
+from multisite.sites.template_store.changes import refresh_shared
 
 __all__ = ["check_theme", "create_theme", "hidden_files", "list_themes", "set_aside"]
 
@@ -57,6 +58,9 @@ def check_theme(settings: Settings, name: str) -> str:
     """Return `name` if that theme exists. Raises `MultisiteError` if not, or if its `theme.toml` is not valid."""
     _check_name(name)
     themes = list_themes(settings)
+    if name not in themes:
+        refresh_shared(settings)  # Another machine may have pushed it.
+        themes = list_themes(settings)
     if name not in themes:
         known = f"existing themes are {', '.join(themes)}; " if themes else ""
         raise MultisiteError(

@@ -93,7 +93,7 @@ class FolderKeeper:
         return UNKNOWN_GENERATION if self._shared is None else self._shared
 
     def keep(self, site: Site) -> Site:
-        """Copy the folder of `site` if it has changed.
+        """Copy the folder of `site` and the shared templates, with the themes, if they have changed.
 
         Returns:
             The site. If the store cannot be reached, it has the generation of the folder that was copied last, so that
@@ -102,6 +102,8 @@ class FolderKeeper:
         Raises:
             MultisiteError: The store cannot be reached, and this machine has no copy of the folder of this site.
         """
+        # Each time: a page may list the themes before anything is rendered.
+        self.generation()
         copied = self._copied.get(site.id)
         if copied is not None and copied[0] == site.folder and copied[1] >= site.template_generation:
             return site

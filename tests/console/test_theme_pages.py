@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from console_world import CONSOLE, console_browser, console_sites, form_token, log_in_to_console
-from content_sites import STERNWARTE, ContentSites
+from content_sites import GARDEN, STERNWARTE, ContentSites
 from databases import fresh_database
 from editor_sites import browser_of
 from webtest import TestApp
@@ -19,7 +19,9 @@ from multisite.directory.records import get_site
 from multisite.sites import theme_list
 from multisite.sites.creation import add_site
 from multisite.sites.operator_log import LogSelection, list_log
+from multisite.sites.template_store.mirror import SHARED, TemplateMirror, site_tree
 from multisite.sites.themes import create_theme
+from multisite.sites.updates import reload_templates
 from multisite.web.theme_preview import THEME_PREVIEW
 
 LAYOUT = '<!doctype html>\n<p id="harbour">Harbour</p>\n${next.body()}\n'
@@ -162,3 +164,30 @@ def test_an_application_without_previews_has_no_button(
     rita.post(page_of(sites), fields, status=404)
     rita.post(page_of(sites), {**fields, "action": "withdraw", "link": "1"}, status=404)
     assert CONSOLE not in page.html.select_one(".theme").text
+
+
+def test_the_console_shows_what_another_machine_has_pushed(tmp_path: Path) -> None:
+    with console_sites(f"sqlite:///{tmp_path / 'test.db'}", tmp_path) as sites:
+        store = {"multisite.templates_store": f"file://{tmp_path / 'store'}"}
+        own = {"multisite.sites_dir": str(tmp_path / "own/sites"), "multisite.templates_dir": str(tmp_path / "own/t")}
+        other = parse_settings(sites.settings | store)
+        mirror = TemplateMirror(other)
+        for tree in (SHARED, site_tree(SPARE), site_tree(GARDEN)):
+            if tree == site_tree(SPARE):
+                add_site(sites.engine, SPARE, settings=other)
+            mirror.push(tree)
+        sites.settings |= store | own
+        rita = log_in_to_console(sites, "rita", "run")
+        page = rita.get(page_of(sites))
+        assert "harbour" not in page.text
+        assert "2 files of the site hide those of the theme" in page.text
+        create_theme(other, "harbour")
+        mirror.push(SHARED)
+        reload_templates(sites.engine)
+        (other.sites_dir / SPARE / "layout.mako").unlink()
+        mirror.push(site_tree(SPARE))
+        reload_templates(sites.engine, SPARE)
+        page = rita.get(page_of(sites))
+        assert "harbour harbour" in [each.get_text(" ", strip=True) for each in page.html.select(".theme h2")]
+        assert "1 file of the site hides one of the theme" in page.text
+        assert not (tmp_path / "own/sites" / GARDEN).exists()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from databases import closing_engine, migrate_own
 from pyramid.config import Configurator
 from pyramid.response import Response
@@ -21,14 +22,19 @@ from webtest import TestApp
 
 from multisite.core.settings import Settings, parse_settings
 from multisite.core.site import Site
+from multisite.directory.records import get_site
 from multisite.errors import MultisiteError, SettingError
 from multisite.sites.archive import copy_site, export_site, import_site
+from multisite.sites.archive.contents import SiteContents
 from multisite.sites.creation import add_site
+from multisite.sites.jobs import add_job
 from multisite.sites.removal import remove_site
 from multisite.sites.template_store.mirror import REPLACED, SHARED, TemplateMirror, site_tree
 from multisite.sites.template_store.store import StoreUnavailable, TemplateStore
 from multisite.sites.template_store.trees import Tree
+from multisite.sites.themes import list_themes
 from multisite.sites.updates import reload_templates
+from multisite.sites.worker import Worker
 from multisite.templates import SiteTemplates, real_file
 from multisite.templates.assets import open_asset, static_roots
 from multisite.web.template_store import KEEPER, RETRY_SECONDS, FolderKeeper
@@ -597,6 +603,38 @@ def test_the_store_is_not_asked_by_every_request_while_it_is_down(
     now[0] += RETRY_SECONDS
     assert keeper.keep(newer).template_generation == 0
     assert tries == [SHOP, SHOP]
+
+
+def test_a_theme_of_another_machine_is_there_before_a_page_asks_for_the_themes(
+    machines: tuple[Machine, Machine],
+) -> None:
+    first, second = machines
+    first.mirror.push(SHOP)
+    first.mirror.push(SHARED)
+    generation = [0]
+    keeper = FolderKeeper(second.settings, lambda: generation[0])
+    site = Site(7, "shop.example", "Shop", "shop.example")
+    keeper.keep(site)
+    first.write("templates/themes/harbour/layout.mako", "theme")
+    first.mirror.push(SHARED)
+    generation[0] += 1
+    assert keeper.keep(site) is site  # Its own templates have not changed.
+    assert list_themes(second.settings) == ["harbour", "plain"]
+
+
+def test_a_command_and_a_job_find_the_theme_of_another_machine(machines: tuple[Machine, Machine], engine: Any) -> None:
+    first, second = machines
+    first.mirror.push(SHARED)
+    site = add_site(engine, "tea.example", settings=second.settings, theme="plain")
+    assert site.theme == "plain"
+    first.write("templates/themes/harbour/layout.mako", "theme")
+    first.mirror.push(SHARED)
+    add_job(engine, "bulk", arguments={"action": "set-theme", "theme": "harbour", "hosts": [str(site)]})
+    worker = Worker(engine, second.settings, SiteContents(metadata=(sa.MetaData(),)))
+    ended: list[str] = []
+    worker.run(once=True, on_done=lambda _job, status: ended.append(status))
+    assert ended == ["done"]
+    assert get_site(engine, "tea.example").site.theme == "harbour"
 
 
 def test_the_folder_of_a_removed_site_is_not_that_of_its_successor(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import two_workers
 from databases import fill_database, share_statements
 from paths import ROOT
 from sqlalchemy import event
@@ -47,7 +48,10 @@ class ContentSites:
 
     @cached_property
     def app(self) -> Any:
-        app = main({}, **self.settings)
+        if two_workers.ASKED_FOR.always:
+            app: Any = two_workers.TwoWorkers(main, self.settings, self.statements.append)
+        else:
+            app = main({}, **self.settings)
         # This listener gets the statements after scoping has limited them.
         event.listen(app.registry[DIRECTORY].engine, "before_cursor_execute", self._record)
         return app
@@ -110,11 +114,15 @@ def content_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
         "multisite.templates_dir": str(folder / "templates"),
         "multisite.media_url": str(folder / "media"),
     }
+    if two_workers.ASKED_FOR.always:
+        settings |= two_workers.settings_of_both(folder)
     garden, sternwarte = copy_sites(engine, folder / "sites")
     sites = ContentSites(engine, settings, garden, sternwarte)
     yield sites
     if "app" in vars(sites):
         sites.app.registry[DIRECTORY].engine.dispose()
+        if isinstance(sites.app, two_workers.TwoWorkers):
+            sites.app.close()
     engine.dispose()
 
 

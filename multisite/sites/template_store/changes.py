@@ -12,6 +12,7 @@ __all__ = [
     "publish_shared",
     "push_folder",
     "refresh_folder",
+    "refresh_shared",
     "withdraw_folder",
 ]
 
@@ -24,6 +25,12 @@ def refresh_folder(settings: Settings, folder: str) -> None:
     """
     if settings.templates_store is not None:
         TemplateMirror(settings).refresh(site_tree(folder))
+
+
+def refresh_shared(settings: Settings) -> None:
+    """Copy the shared templates from the store, before the themes in them are read. Raises as `refresh_folder` does."""
+    if settings.templates_store is not None:
+        TemplateMirror(settings).refresh(SHARED)
 
 
 def is_from_store(settings: Settings, folder: str) -> bool:
