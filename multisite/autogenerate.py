@@ -53,7 +53,7 @@ def _continuing(adapt: Callable[..., None]) -> Callable[..., PriorityDispatchRes
 def own_tables() -> frozenset[str]:
     """Return the names of the tables that only `multisite migrate` creates and changes."""
     # Not at the top: alembic imports this module in every project of the environment.
-    from multisite.directory.models import metadata
+    from multisite.directory.schema import metadata
     from multisite.directory.schema_version import VERSION_TABLE
 
     return frozenset({*metadata.tables, VERSION_TABLE})

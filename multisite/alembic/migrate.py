@@ -26,8 +26,9 @@ from multisite.alembic.sqlite_transaction import ddl_transaction
 from multisite.core import program
 from multisite.core.dialects import dialect_error
 from multisite.core.domains import folder_name
-from multisite.directory import models
+from multisite.directory.schema import metadata
 from multisite.directory.schema_version import VERSION_TABLE
+from multisite.directory.tables import as_multisite, raise_version
 from multisite.directory.word_table import words_of, words_table
 from multisite.errors import MultisiteError
 
@@ -93,9 +94,9 @@ def first_site(connection: Connection | MockConnection, host: str, *, name: str 
             f"migration with '{program.command('migrate')}' or 'alembic upgrade head'"
         )
     upgrade_own(connection)
-    sites, domains = models.metadata.tables["sites"], models.metadata.tables["domains"]
+    sites, domains = metadata.tables["sites"], metadata.tables["domains"]
     there = sa.select(domains.c.site_id).where(domains.c.host == wanted, domains.c.port == 0, domains.c.path == "")
-    with models.as_multisite(connection):
+    with as_multisite(connection):
         found: int | None = connection.scalar(there)
         if found is not None:
             return found
@@ -104,7 +105,7 @@ def first_site(connection: Connection | MockConnection, host: str, *, name: str 
         connection.execute(sa.insert(domains).values(site_id=site_id, host=wanted, kind="canonical"))
         words = [{"site_id": site_id, "word": word} for word in sorted(words_of(name or wanted, [wanted]))]
         connection.execute(sa.insert(words_table), words)
-        models.raise_version(connection)
+        raise_version(connection)
     return site_id
 
 
@@ -176,7 +177,7 @@ def _upgrade_own_tables(connection: Connection) -> list[str]:
     try:
         # The revisions get `op` as an argument: installing alembic's global one would replace that of an application's
         # revision that is calling us.
-        with models.as_multisite(connection):
+        with as_multisite(connection):
             context.run_migrations(op=Operations(context))
     except CommandError as error:
         raise MultisiteError(_other_version(error)) from error
@@ -184,7 +185,7 @@ def _upgrade_own_tables(connection: Connection) -> list[str]:
 
 
 def _check_foreign_tables(connection: Connection) -> None:
-    there = set(sa.inspect(connection).get_table_names()) & set(models.metadata.tables)
+    there = set(sa.inspect(connection).get_table_names()) & set(metadata.tables)
     if there:
         raise MultisiteError(
             f"this database already has a table named {' and '.join(sorted(there))} that multisite did not "

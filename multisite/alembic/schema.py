@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from multisite.alembic.ddl_text import clears_listed, tokens_of
-from multisite.directory import models
+from multisite.directory.schema import metadata
 from multisite.scoping.column import SITE_COLUMN
 
 __all__ = ["Key", "Link", "Reference", "Schema", "Table", "TableName", "missing_table_message", "sql_name"]
@@ -153,7 +153,7 @@ class Table:
             and not self.columns[SITE_COLUMN]
             and (not self.primary_key or self.is_unique({SITE_COLUMN, *self.primary_key}))
             # A table of the same name in a named schema is not multisite's.
-            and not (self.name.schema is None and self.name.name in models.metadata.tables)
+            and not (self.name.schema is None and self.name.name in metadata.tables)
         )
 
     @property

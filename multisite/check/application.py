@@ -23,8 +23,8 @@ from multisite.check.schema import TableSchema, declared_table, tables_in_databa
 from multisite.core.dialects import dialect_error
 from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.core.site import Site
-from multisite.directory import models as own
 from multisite.directory.records import get_site
+from multisite.directory.schema import metadata as own
 from multisite.errors import MultisiteError
 from multisite.scoping.column import has_site_id
 from multisite.scoping.tables import tables
@@ -198,7 +198,7 @@ def _tables_of(metadata: Iterable[sa.MetaData]) -> list[sa.Table]:
         for each in metadata
         for table in each.tables.values()
         # Also those in a MetaData of alembic's, if a revision of multisite ran in this process.
-        if not (table.schema is None and table.name in own.metadata.tables)
+        if not (table.schema is None and table.name in own.tables)
         and (table.schema or "").lower() not in _SYSTEM_SCHEMAS
         and not table.name.startswith(_ALEMBIC_TABLES)
     ]

@@ -12,8 +12,9 @@ from multisite.core import program
 from multisite.core.finding import Finding
 from multisite.core.keys import SETTINGS
 from multisite.core.settings import Settings
-from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
+from multisite.directory.models import DomainRow, SiteRow
 from multisite.directory.row_validation import domain_row_error, site_row_error
+from multisite.directory.tables import AS_MULTISITE
 
 __all__ = ["check_directory"]
 

@@ -14,7 +14,8 @@ from sqlalchemy.engine import Engine
 
 from multisite.alembic.migrate import pending_revisions
 from multisite.core.domains import Domain
-from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow
+from multisite.directory.models import DirectoryVersion, DomainRow
+from multisite.directory.tables import AS_MULTISITE
 from multisite.sites.last_check import LastCheck, read_last_check
 from multisite.sites.processes import Process, list_processes, versions
 from multisite.sites.traffic import ErrorSeen, last_errors, slowest_sites, slowest_views

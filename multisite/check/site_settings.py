@@ -11,8 +11,9 @@ from multisite.core import program
 from multisite.core.finding import Finding
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, SettingRow
+from multisite.directory.models import SettingRow
 from multisite.directory.records import read_sites
+from multisite.directory.tables import AS_MULTISITE
 from multisite.sites.settings import SettingsRegistry
 from multisite.web.site_settings import SITE_SETTINGS
 

@@ -12,8 +12,8 @@ from multisite.core.finding import Finding
 from multisite.core.keys import DIRECTORY, SETTINGS
 from multisite.core.site import Site
 from multisite.directory.listing import TemplateSource, template_sources
-from multisite.directory.models import AS_MULTISITE
 from multisite.directory.records import read_sites
+from multisite.directory.tables import AS_MULTISITE
 from multisite.templates.lint import TemplateIssue, lint
 from multisite.templates.overlay import Overlay
 from multisite.web.renderer import all_templates

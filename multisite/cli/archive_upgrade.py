@@ -85,7 +85,7 @@ def upgrade_with(
     """
 
     def upgrade(source: Path, target: Path) -> None:
-        from multisite.directory.models import AS_MULTISITE
+        from multisite.directory.tables import AS_MULTISITE
         from multisite.sites.archive.revisions import application_revisions
         from multisite.sites.archive.upgrading import ScratchDatabase, upgrade_archive
 

@@ -62,7 +62,7 @@ def _people(ini_uri: str, host: str) -> Iterator[_People]:
 
     from multisite.core import domains
     from multisite.core.keys import DIRECTORY
-    from multisite.directory.models import AS_MULTISITE
+    from multisite.directory.tables import AS_MULTISITE
     from multisite.sites.transaction import read_ready_site
     from multisite.web.loading import load
     from multisite.web.site_settings import SITE_SETTINGS

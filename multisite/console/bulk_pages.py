@@ -14,7 +14,7 @@ from multisite.console.pages import N_, add_page, done, translate, variables
 from multisite.console.site_list_pages import chosen_sites, explain
 from multisite.core.domains import Domain
 from multisite.directory.listing import HAS_CANONICAL, canonical, site, status
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.private_pages import field
 from multisite.sites.availability import MAX_MESSAGE_CHARACTERS

@@ -11,7 +11,7 @@ from pyramid.request import Request
 from multisite.console.operators import may
 from multisite.console.pages import add_page, done, translate, uploaded_archive, variables
 from multisite.console.site_list_pages import explain
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.private_pages import field
 from multisite.sites.archive.reader import opening

@@ -19,7 +19,7 @@ from pyramid.response import Response
 
 from multisite.console.operators import Operator, hash_token
 from multisite.directory.console_tables import attempts_table, log_ins_table, operators_table
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 from multisite.people.attempts import count_attempt, login_key
 from multisite.private_pages import csrf_token, printable
 from multisite.sites.jobs import count_jobs

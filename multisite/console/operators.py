@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from multisite.console.codes import find_step, new_secret
 from multisite.core import program
 from multisite.directory.console_tables import log_ins_table, operators_table, passkeys_table
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError, escape_for_message
 from multisite.sites.operator_log import record
 from multisite.users import Account, fold_login, verify_password

@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from multisite.console.operators import Operator, find_operator_by_id, hash_token
 from multisite.console.texts import N_
 from multisite.directory.console_tables import challenges_table, passkeys_table
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.sites.operator_log import record
 

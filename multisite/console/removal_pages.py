@@ -10,7 +10,7 @@ from pyramid.request import Request
 from multisite.console.pages import add_page, done, translate, variables
 from multisite.console.site_list_pages import explain
 from multisite.console.site_pages import SITE_PATTERN, find_record, site_variables
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.private_pages import field
 from multisite.sites.creation import plan_site

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 from multisite.core.domains import Domain
 from multisite.directory.health_tables import measurements_table
 from multisite.directory.listing import HAS_CANONICAL, SiteSelection, canonical, site, status
-from multisite.directory.models import AS_MULTISITE, DomainRow
+from multisite.directory.tables import AS_MULTISITE, domains_table
 from multisite.directory.word_table import is_common
 
 __all__ = ["ORDERS", "ListedSite", "SitePage", "list_page"]
@@ -22,7 +22,7 @@ __all__ = ["ORDERS", "ListedSite", "SitePage", "list_page"]
 PAGE_SITES = 50
 """How many sites a page has."""
 
-_domains = DomainRow.__table__.alias("counted")
+_domains = domains_table.alias("counted")
 _measurements = measurements_table.c
 
 

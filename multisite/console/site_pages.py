@@ -14,8 +14,8 @@ from multisite.console.pages import N_, add_page, variables
 from multisite.console.plots import PLOT_HEIGHT, PLOT_WIDTH, bars, time_label
 from multisite.console.site_list_pages import format_size, is_counted
 from multisite.directory.health_tables import measurements_table
-from multisite.directory.models import AS_MULTISITE, SiteRow
 from multisite.directory.records import SiteRecord, read_site_by_id
+from multisite.directory.tables import AS_MULTISITE, sites_table
 from multisite.sites.hidden_values import shown_text
 from multisite.sites.traffic import read_traffic
 from multisite.web.site_user import SITE_USER
@@ -76,11 +76,11 @@ def overview(request: Request) -> Any:
     """The overview of a site."""
     record = find_record(request)
     engine = request.console.engine
-    row, measured = SiteRow.__table__.c, measurements_table.c
+    row, measured = sites_table.c, measurements_table.c
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
         message, until, rows, size = connection.execute(
             sa.select(row.maintenance_message, row.maintenance_until, measured.rows, measured.bytes)
-            .outerjoin_from(SiteRow.__table__, measurements_table, measured.site_id == row.id)
+            .outerjoin_from(sites_table, measurements_table, measured.site_id == row.id)
             .where(row.id == record.site.id)
         ).one()  # fmt: skip
     own = [each for each in request.console.declared.describe(record.site) if each.source == "site"]

@@ -23,8 +23,9 @@ from multisite.content.models import Base
 from multisite.content.users import User
 from multisite.core.settings import Settings
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, BigId, SiteRow
+from multisite.directory.models import SiteRow
 from multisite.directory.settings_json import canonical_json
+from multisite.directory.tables import AS_MULTISITE, BigId
 from multisite.errors import MultisiteError
 from multisite.people import hash_token
 from multisite.scoping import SiteScoped, scoped_reference

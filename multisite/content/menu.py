@@ -18,7 +18,7 @@ from multisite.content.listing import readable
 from multisite.content.models import Base, Entry
 from multisite.content.page_paths import address_of
 from multisite.content.redirect_rules import is_target
-from multisite.directory.models import BigId
+from multisite.directory.tables import BigId
 from multisite.scoping import SiteScoped, scoped_reference
 
 __all__ = ["SETTING", "MenuItem", "NavItem", "list_items", "menu_of"]

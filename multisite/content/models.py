@@ -22,7 +22,7 @@ from multisite.content.limits import (
     TITLE_LENGTH,
 )
 from multisite.content.page_paths import is_page_slug
-from multisite.directory.models import BigId, UtcDateTime
+from multisite.directory.tables import BigId, UtcDateTime
 from multisite.media import SiteMedia
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 from multisite.search import SearchIndex

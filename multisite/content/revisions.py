@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from multisite.content.limits import PICTURE_LENGTH, SLUG_LENGTH, TITLE_LENGTH
 from multisite.content.models import Base, UtcDateTime
-from multisite.directory.models import BigId
+from multisite.directory.tables import BigId
 from multisite.scoping import SiteScoped, scoped_reference, site_id_column
 from multisite.users.accounts import MAX_LOGIN_CHARACTERS
 

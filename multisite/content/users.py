@@ -10,7 +10,7 @@ from pyramid.config import Configurator
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from multisite.content.models import Base
-from multisite.directory.models import BigId
+from multisite.directory.tables import BigId
 from multisite.mail import check_address
 from multisite.people import SiteMember
 from multisite.scoping import SiteScoped, scoped_reference

@@ -3,13 +3,20 @@
 This package only reads the tables; `multisite.sites` changes them.
 """
 
-from multisite.directory import console_tables as console_tables  # The tables of these four belong to the MetaData of
-from multisite.directory import health_tables as health_tables  # the others, and whoever uses it expects all.
-from multisite.directory import operator_tables as operator_tables
-from multisite.directory import word_table as word_table
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multisite.core.lazy import lazy_names
 from multisite.directory.directory import Directory
 from multisite.directory.engines import engine_from_settings, engine_from_url
 from multisite.directory.matching import Match
-from multisite.directory.models import DomainRow, SiteRow, raise_version
+from multisite.directory.tables import raise_version
+
+if TYPE_CHECKING:
+    from multisite.directory.models import DomainRow, SiteRow
 
 __all__ = ["Directory", "DomainRow", "Match", "SiteRow", "engine_from_settings", "engine_from_url", "raise_version"]
+
+# Their module needs SQLAlchemy's ORM.
+__getattr__ = lazy_names(__name__, dict.fromkeys(("DomainRow", "SiteRow"), "multisite.directory.models"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from multisite.directory.models import BigId, metadata
+from multisite.directory.tables import BigId, metadata
 
 __all__ = [
     "attempts_table",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from multisite.directory.models import BigId, UtcDateTime, metadata
+from multisite.directory.tables import BigId, UtcDateTime, metadata
 
 __all__ = ["checks_table", "measurements_table", "processes_table"]
 

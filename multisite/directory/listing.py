@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 
 from multisite.core import domains
 from multisite.core.domains import Domain
-from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
+from multisite.directory.tables import AS_MULTISITE, domains_table, sites_table
 from multisite.directory.unreadable_rows import name_unreadable_rows
 from multisite.directory.word_table import begins_a_word
 from multisite.errors import InvalidHost
@@ -39,9 +39,9 @@ __all__ = [
 PAGE_SUMMARIES = 10_000
 """How many sites are read at a time; the connection is released before they are yielded."""
 
-site = SiteRow.__table__
-canonical = DomainRow.__table__.alias("canonical")
-_domain = DomainRow.__table__.alias("searched")
+site = sites_table
+canonical = domains_table.alias("canonical")
+_domain = domains_table.alias("searched")
 
 status = sa.case(
     (site.c.status == "pending", "pending"),

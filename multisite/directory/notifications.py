@@ -1,6 +1,6 @@
 """Notifications of PostgreSQL: the directory learns of a change immediately instead of at its next check.
 
-`multisite.directory.models.raise_version` sends a notification, which PostgreSQL delivers on commit. The listener takes
+`multisite.directory.tables.raise_version` sends a notification, which PostgreSQL delivers on commit. The listener takes
 a connection of its own and a thread, which sleeps. It only makes the directory check earlier than it would anyway:
 while the connection is lost, or if a pooler drops the notifications, changes are seen after `refresh_seconds`.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from multisite.directory.models import CHANNEL
+from multisite.directory.tables import CHANNEL
 from multisite.errors import SettingError
 
 __all__ = ["Listener"]

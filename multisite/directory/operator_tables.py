@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from multisite.directory.models import BigId, UtcDateTime, metadata
+from multisite.directory.tables import BigId, UtcDateTime, metadata
 
 __all__ = [
     "LOG_FLOOR_DAYS",

@@ -19,9 +19,9 @@ from multisite.core.domains import Domain
 from multisite.core.site import SettingsProvider, Site
 from multisite.directory.deadline import cancellable
 from multisite.directory.matching import UNUSABLE, HostMatches, Match, SiteClosure
-from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow, SiteRow
 from multisite.directory.row_validation import domain_row_error, log_once, site_row_error
 from multisite.directory.settings_json import canonical_json, settings_json_subquery
+from multisite.directory.tables import AS_MULTISITE, domains_table, sites_table, version_table
 from multisite.errors import DirectoryUnavailable
 
 __all__ = ["QueryResult", "UnreadableRows", "query_host"]
@@ -42,10 +42,10 @@ class UnreadableRows(DirectoryUnavailable):
     """The driver cannot read the rows of one host or id; the database is available for all others."""
 
 
-_version = DirectoryVersion.__table__
-_site = SiteRow.__table__
-_asked = DomainRow.__table__.alias("asked")
-_canonical = DomainRow.__table__.alias("canonical")
+_version = version_table
+_site = sites_table
+_asked = domains_table.alias("asked")
+_canonical = domains_table.alias("canonical")
 
 
 def _statement(condition: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
@@ -217,7 +217,7 @@ def _closure(row: sa.Row[*tuple[Any, ...]]) -> SiteClosure | None:
 
 
 def _check_tables(engine: Engine) -> None:
-    if not sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
+    if not sa.inspect(engine).has_table(version_table.name):
         raise DirectoryUnavailable(f"the tables of multisite are missing; run: {program.command('migrate')}")
 
 

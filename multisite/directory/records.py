@@ -17,8 +17,8 @@ from multisite.core.site import Site
 from multisite.directory.listing import EVERY_SITE, HAS_CANONICAL, SiteSelection, page_of_sites, status
 from multisite.directory.listing import canonical as _canonical
 from multisite.directory.listing import site as _site
-from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow
 from multisite.directory.settings_json import canonical_json, settings_json_subquery
+from multisite.directory.tables import AS_MULTISITE, domains_table, version_table
 from multisite.directory.unreadable_rows import name_unreadable_rows
 from multisite.errors import UnknownSite
 
@@ -36,7 +36,7 @@ __all__ = [
 PAGE_SITES = 500
 """How many sites `list_sites` reads at a time; it releases its connection before it yields them."""
 
-_domain = DomainRow.__table__
+_domain = domains_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class SiteRecord:
         return tuple(domain.host for domain in self.domains if domain.kind == "redirect")
 
 
-_generation = _site.c.template_generation + sa.select(DirectoryVersion.template_generation).scalar_subquery()
+_generation = _site.c.template_generation + sa.select(version_table.c.template_generation).scalar_subquery()
 
 _SITES = sa.select(
     _site.c.id,

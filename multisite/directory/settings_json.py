@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
-from multisite.directory.models import SettingRow
+from multisite.directory.tables import settings_table
 
 __all__ = ["canonical_json", "settings_json_subquery"]
 
-_rows = SettingRow.__table__
+_rows = settings_table
 
 
 class _JsonObject(FunctionElement[str]):

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from multisite.core import domains
 from multisite.directory.bloom_filter import BloomFilter
-from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow
+from multisite.directory.tables import AS_MULTISITE, domains_table, version_table
 
 __all__ = ["NegativeHostFilter"]
 
@@ -37,7 +37,7 @@ WILDCARD_CAPACITY_FACTOR = 4
 """How much more capacity a wildcard gets than a host. A false positive for a host costs one query, but one for `*.com`
 costs a query for every host below it."""
 
-_domain = DomainRow.__table__
+_domain = domains_table
 _COUNT = sa.select(sa.func.count(), sa.func.count(sa.case((_domain.c.host.startswith("*."), 1)))).select_from(_domain)
 
 
@@ -127,4 +127,4 @@ def _read_names(engine: Engine, hosts: BloomFilter, wildcards: BloomFilter, expi
 
 def _version(engine: Engine) -> int | None:
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
-        return connection.scalar(sa.select(DirectoryVersion.version))
+        return connection.scalar(sa.select(version_table.c.version))

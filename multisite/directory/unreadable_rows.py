@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from multisite.core import program
-from multisite.directory.models import DomainRow, SettingRow, SiteRow
+from multisite.directory.tables import domains_table, settings_table, sites_table
 from multisite.errors import MultisiteError
 
 __all__ = ["name_unreadable_rows"]
@@ -47,8 +47,7 @@ def _first_unreadable(connection: Connection) -> str | None:
 
     It reads row by row, which takes a minute for a million rows.
     """
-    for model in (SiteRow, DomainRow, SettingRow):
-        table = model.__table__
+    for table in (sites_table, domains_table, settings_table):
         keys = list(table.primary_key)
         # SQLite converts bytes to text here, so that bytes that are valid UTF-8 count as readable.
         columns = [sa.cast(each, sa.Text) if isinstance(each.type, sa.String) else each for each in table.columns]
@@ -60,7 +59,7 @@ def _first_unreadable(connection: Connection) -> str | None:
                 try:
                     connection.execute(sa.select(*columns).where(*conditions)).all()
                 except UNREADABLE:
-                    return f"row {', '.join(map(str, key))} of {model.__tablename__}"
+                    return f"row {', '.join(map(str, key))} of {table.name}"
         except DBAPIError:
             return None
     return None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from multisite.directory.models import SiteRow, metadata
+from multisite.directory.tables import metadata, sites_table
 
 __all__ = ["begins_a_word", "is_common", "words_of", "words_table"]
 
@@ -33,7 +33,7 @@ words_table = sa.Table(
     sa.Column(
         "site_id",
         sa.BigInteger,
-        sa.ForeignKey(SiteRow.__table__.c.id, ondelete="CASCADE"),
+        sa.ForeignKey(sites_table.c.id, ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
     ),

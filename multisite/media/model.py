@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import Mapped, Mapper, mapped_column
 
-from multisite.directory.models import BigId, UtcDateTime
+from multisite.directory.tables import BigId, UtcDateTime
 from multisite.media.formats import format_named
 from multisite.scoping import SiteScoped
 from multisite.scoping.column import SITE_COLUMN

@@ -6,8 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from multisite.directory.models import AS_MULTISITE, SiteRow
+from multisite.directory.models import SiteRow
 from multisite.directory.records import list_sites
+from multisite.directory.tables import AS_MULTISITE
 from multisite.media.library import MediaLibrary
 
 __all__ = ["prune"]

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from multisite.core.application import current_application
 from multisite.core.current_site import Scope
-from multisite.directory.models import AS_MULTISITE, ChangeRow
+from multisite.directory.tables import AS_MULTISITE, changes_table
 from multisite.page_cache.versions import ALL_SITES, Versions
 from multisite.scoping.pin import PINNED, Pin, change_listeners
 
@@ -39,7 +39,7 @@ _ELSEWHERE = "_multisite_changed_elsewhere"
 
 _subscribers: WeakSet[Versions] = WeakSet()
 
-_table: Any = ChangeRow.__table__
+_table: Any = changes_table
 
 
 def subscribe(versions: Versions) -> None:

@@ -19,7 +19,7 @@ from multisite.core import program
 from multisite.core.application import current_application
 from multisite.core.fork_safety import fork_safe_lock
 from multisite.directory.deadline import cancellable, run_with_timeout
-from multisite.directory.models import AS_MULTISITE, ChangeRow
+from multisite.directory.tables import AS_MULTISITE, changes_table
 
 __all__ = ["Version", "Versions"]
 
@@ -50,7 +50,7 @@ class Version(NamedTuple):
     all_here: int
 
 
-_table: Any = ChangeRow.__table__
+_table: Any = changes_table
 _SOME = sa.select(_table).where(_table.c.site_id.in_(sa.bindparam("ids", expanding=True)))
 _EVERY = sa.select(_table)
 

@@ -9,7 +9,7 @@ from time import monotonic
 
 from sqlalchemy.engine import Connection
 
-from multisite.directory.models import DirectoryVersion
+from multisite.directory.tables import version_table
 from multisite.scoping.relations import relations
 from multisite.scoping.tables import tables
 
@@ -87,13 +87,13 @@ def is_own_schema(connection: Connection, schemas: Collection[str | None]) -> bo
 
     Nothing is cached: the search path or an attached file may change before the next statement.
     """
-    version = DirectoryVersion.__tablename__
+    version = version_table.name
     return any(connection.dialect.has_table(connection, version, schema=schema) for schema in schemas)
 
 
 def _has_scoped_tables(connection: Connection) -> bool:
     """Return whether the database has multisite's tables, or else a table that a model declares as scoped."""
-    version = DirectoryVersion.__tablename__
+    version = version_table.name
     return any(
         each.name.lower() == version or each.has_site for each in relations(connection, {version, *tables.scoped})
     )

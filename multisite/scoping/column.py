@@ -17,7 +17,7 @@ from sqlalchemy.sql.operators import eq, in_op, ne, not_in_op
 from sqlalchemy.types import TypeDecorator
 
 from multisite.core.current_site import Scope
-from multisite.directory.models import SiteRow
+from multisite.directory.tables import sites_table
 from multisite.scoping.errors import CrossSiteError, NoCurrentSite
 
 __all__ = ["SITE_COLUMN", "SITE_PARAMETER", "SiteId", "executing", "has_site_id", "is_site_id", "site_id_column"]
@@ -124,7 +124,7 @@ def reference_to_sites() -> sa.ForeignKey:
 
     It refers to the Column object: a string would be looked up in the application's MetaData, which has no `sites`.
     """
-    return sa.ForeignKey(SiteRow.__table__.c.id)
+    return sa.ForeignKey(sites_table.c.id)
 
 
 def site_id_column() -> sa.Column[int]:

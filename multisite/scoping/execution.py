@@ -20,7 +20,7 @@ from sqlalchemy.schema import DDL
 
 from multisite.core.current_site import Scope
 from multisite.core.dialects import dialect_error
-from multisite.directory.models import OWN_ACCESS
+from multisite.directory.tables import OWN_ACCESS
 from multisite.scoping.catalog import (
     HAS_SITES,
     first_unplain_name,

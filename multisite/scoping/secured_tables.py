@@ -11,7 +11,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from multisite.directory.models import DirectoryVersion, metadata
+from multisite.directory.schema import metadata
+from multisite.directory.tables import version_table
 from multisite.scoping.policies import ALL_SITES_POLICY, LIMIT_POLICY, SETTING, SITE_POLICY
 
 __all__ = ["SecuredTable", "display_name", "secured_tables"]
@@ -101,7 +102,7 @@ def secured_tables(connection: Connection) -> list[SecuredTable]:
         "site": SITE_POLICY,
         "limit": LIMIT_POLICY,
         "all_sites": ALL_SITES_POLICY,
-        "version": DirectoryVersion.__tablename__,
+        "version": version_table.name,
         "own": sorted(metadata.tables),
     }
     return [SecuredTable(*row) for row in connection.execute(_TABLES, parameters)]

@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.sql.expression import TableClause
 
 from multisite.core.dialects import SUPPORTED
-from multisite.directory.models import metadata
+from multisite.directory.tables import metadata
 from multisite.errors import escape_for_message
 from multisite.scoping.column import SITE_COLUMN, has_site_id, is_site_id
 from multisite.scoping.site_key import add_site_key
@@ -143,7 +143,7 @@ class ScopedTables:
 
     def __init__(self) -> None:
         self.scoped: set[str] = {*OWN_TABLES, *PRIVATE_TABLES}
-        self.declared: set[str] = set()
+        self.declared: set[str] = {*OWN_TABLES, *PRIVATE_TABLES}
         self.global_tables: set[str] = set()
         self.parents: set[str] = set()
         """The names of tables that scoped ones inherit from in PostgreSQL, and whose rows they therefore show."""

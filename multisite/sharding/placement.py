@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from multisite.directory.models import ChangeRow, SiteRow, metadata
+from multisite.directory.schema import metadata
+from multisite.directory.tables import changes_table, sites_table
 from multisite.sharding.catalog import Catalog, Placement, TableInfo
 
 __all__ = ["parents_first", "wanted_placements"]
 
-_SITES = SiteRow.__tablename__
-_OWN: dict[str, Placement] = {_SITES: "reference", ChangeRow.__tablename__: "distributed"}
+_SITES = sites_table.name
+_OWN: dict[str, Placement] = {_SITES: "reference", changes_table.name: "distributed"}
 
 
 def wanted_placements(catalog: Catalog) -> dict[str, Placement]:

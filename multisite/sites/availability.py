@@ -11,8 +11,9 @@ from sqlalchemy.engine import Engine
 
 from multisite.core import domains
 from multisite.directory.matching import bypass_digest
-from multisite.directory.models import AS_MULTISITE, SiteRow
+from multisite.directory.models import SiteRow
 from multisite.directory.records import SiteRecord, read_site
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.sites.operator_log import record_site_change
 from multisite.sites.transaction import directory_transaction, read_ready_site

@@ -17,8 +17,8 @@ from sqlalchemy.engine import Engine
 
 from multisite.core.settings import Settings
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE
 from multisite.directory.records import read_site_by_id
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.exporting import export_site

@@ -17,8 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from multisite.core.domains import Domain
 from multisite.core.settings import Settings
-from multisite.directory.models import AS_MULTISITE, DomainRow
+from multisite.directory.models import DomainRow
 from multisite.directory.records import SiteRecord, read_sites
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import DomainTaken, MultisiteError, escape_for_message
 from multisite.sites.creation import SiteDetails, SitePlan, complete_site, delete_pending, plan_site, reserve_site
 from multisite.sites.settings.registry import SettingsRegistry, parse_own_settings

@@ -19,6 +19,7 @@ from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory.models import DomainRow, SiteRow
 from multisite.directory.records import canonical_domain_of_owner, is_domain, read_site
+from multisite.directory.tables import domains_table, sites_table
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.sites.domains import check_canonical
 from multisite.sites.folders import create_site_folder
@@ -40,8 +41,8 @@ __all__ = [
     "reserve_site",
 ]
 
-_sites = SiteRow.__table__
-_rows = DomainRow.__table__
+_sites = sites_table
+_rows = domains_table
 
 
 class SiteDetails(TypedDict, total=False):

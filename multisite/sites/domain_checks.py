@@ -21,9 +21,9 @@ from sqlalchemy.engine import Engine
 
 from multisite.core import domains
 from multisite.core.domains import Domain
-from multisite.directory.models import AS_MULTISITE
 from multisite.directory.operator_tables import domain_checks_table
 from multisite.directory.records import SiteRecord
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 
 __all__ = ["DomainCheck", "DomainChecker", "check_domains", "read_checks"]

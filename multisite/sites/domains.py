@@ -9,13 +9,14 @@ from multisite.core import domains, program
 from multisite.core.domains import Domain
 from multisite.directory.models import DomainRow
 from multisite.directory.records import SiteRecord, is_domain, read_site, read_site_by_id
+from multisite.directory.tables import domains_table
 from multisite.errors import InvalidHost, MultisiteError
 from multisite.sites.operator_log import record_site_change
 from multisite.sites.transaction import check_domain_free, directory_transaction, insert_domain, read_ready_site
 
 __all__ = ["add_domain", "check_canonical", "move_domain", "remove_domain", "set_canonical"]
 
-_rows = DomainRow.__table__
+_rows = domains_table
 
 
 def add_domain(

@@ -20,8 +20,8 @@ from sqlalchemy.engine import Connection, Engine
 from multisite.core import program
 from multisite.core.actor import current_actor
 from multisite.core.current_site import request_id
-from multisite.directory.models import AS_MULTISITE
 from multisite.directory.operator_tables import jobs_table
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.sites.operator_log import record
 

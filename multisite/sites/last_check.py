@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from multisite.core.actor import current_actor
 from multisite.core.finding import Finding
 from multisite.directory.health_tables import checks_table
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 
 __all__ = ["MAX_FINDINGS", "LastCheck", "keep_check", "read_last_check"]
 

@@ -21,8 +21,9 @@ from sqlalchemy.engine import Connection, Engine
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
 from multisite.directory.health_tables import measurements_table
-from multisite.directory.models import AS_MULTISITE, SiteRow, UtcDateTime
+from multisite.directory.models import SiteRow
 from multisite.directory.operator_tables import log_table
+from multisite.directory.tables import AS_MULTISITE, UtcDateTime, sites_table
 from multisite.sites.site_tables import ReflectedTable, reflect_tables
 from multisite.sites.site_words import complete_words
 
@@ -72,7 +73,7 @@ def measure_sites(engine: Engine, settings: Settings, *, progress: Callable[[str
     rows: Counter[int] = Counter()
     sizes: Counter[int] = Counter()
     with engine.connect().execution_options(**AS_MULTISITE) as connection, all_sites("measuring all sites"):
-        site = SiteRow.__table__.c
+        site = sites_table.c
         found = connection.execute(
             sa.select(site.id, site.folder, site.created).where(site.availability != "removed")
         ).all()

@@ -20,9 +20,9 @@ from multisite.core.actor import current_actor
 from multisite.core.current_site import request_id
 from multisite.core.settings import Settings
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, as_multisite
 from multisite.directory.operator_tables import log_table
 from multisite.directory.records import SiteRecord, get_site
+from multisite.directory.tables import AS_MULTISITE, as_multisite
 from multisite.errors import UnknownSite
 from multisite.sites.hidden_values import without_secrets
 from multisite.sites.settings.registry import parse_own_settings

@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from multisite.directory import Directory
 from multisite.directory.health_tables import processes_table
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 
 __all__ = ["SILENT_SECONDS", "Process", "leave", "list_processes", "machine_name", "report", "reporting", "versions"]
 

@@ -20,9 +20,10 @@ from multisite.core import domains
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
 from multisite.directory.health_tables import measurements_table
-from multisite.directory.models import AS_MULTISITE, ChangeRow, DomainRow, SettingRow, SiteRow
+from multisite.directory.models import ChangeRow, DomainRow, SettingRow, SiteRow
 from multisite.directory.operator_tables import domain_checks_table, errors_table, traffic_table
 from multisite.directory.records import SiteRecord, read_site
+from multisite.directory.tables import AS_MULTISITE
 from multisite.directory.word_table import words_table
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.backups import delete_backups

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from multisite.core import program
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.exporting import export_site

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from multisite.core.settings import Settings
 from multisite.directory.models import RemovedRow, SiteRow
 from multisite.directory.records import SiteRecord
+from multisite.directory.tables import removed_table
 from multisite.errors import MultisiteError
 from multisite.sites.transaction import directory_transaction
 
@@ -34,7 +35,7 @@ __all__ = [
 TRASH = ".trash"
 """The folder in `multisite.sites_dir` for the folders of removed sites. No site can have this name."""
 
-_removed = RemovedRow.__table__
+_removed = removed_table
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from sqlalchemy.engine import Connection, Engine
 from multisite.core import domains, program
 from multisite.core.settings import Settings
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, ChangeRow, RemovedRow, SiteRow
+from multisite.directory.models import ChangeRow, RemovedRow, SiteRow
+from multisite.directory.tables import AS_MULTISITE, removed_table, sites_table
 from multisite.errors import MultisiteError, UnknownSite
 from multisite.sites.backups import delete_backups, move_backups
 from multisite.sites.operator_log import record
@@ -36,7 +37,7 @@ __all__ = [
 ERASED = {"name": "erased", "copy_of": None, "maintenance_message": None}
 """What is left of an erased site in its row, besides the id."""
 
-_removed = RemovedRow.__table__
+_removed = removed_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class RemovedSite:
 
 _REMOVED = (
     sa.select(_removed, SiteRow.name)
-    .join_from(_removed, SiteRow.__table__, SiteRow.id == _removed.c.site_id)
+    .join_from(_removed, sites_table, SiteRow.id == _removed.c.site_id)
     .where(_removed.c.removed.is_not(None))
     .order_by(_removed.c.removed.desc(), _removed.c.site_id.desc())
 )

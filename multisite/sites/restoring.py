@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from multisite.core.settings import Settings
-from multisite.directory.models import AS_MULTISITE, RemovedRow, SiteRow
+from multisite.directory.models import RemovedRow, SiteRow
+from multisite.directory.tables import AS_MULTISITE, sites_table
 from multisite.sites.archive.contents import SiteContents
 from multisite.sites.archive.importing import Imported, import_site
 from multisite.sites.removal_archive import check_archive_file
@@ -90,7 +91,7 @@ def restore_site(
     removed = find_removed(engine, host, settings=settings)
     check_archive_file(removed.archive, removed.sha256)
     with engine.connect().execution_options(**AS_MULTISITE) as connection:
-        columns = [SiteRow.__table__.c[name] for name in _KEPT]
+        columns = [sites_table.c[name] for name in _KEPT]
         found = sa.select(RemovedRow.availability, *columns).join(SiteRow, SiteRow.id == RemovedRow.site_id)
         row = connection.execute(found.where(RemovedRow.site_id == removed.id)).one()
     done = import_site(

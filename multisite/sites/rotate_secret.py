@@ -8,12 +8,13 @@ from sqlalchemy.engine import Engine
 from multisite.core import domains
 from multisite.directory.models import SiteRow
 from multisite.directory.records import SiteRecord, read_site
+from multisite.directory.tables import sites_table
 from multisite.sites.operator_log import record_site_change
 from multisite.sites.transaction import directory_transaction
 
 __all__ = ["rotate_secret"]
 
-_sites = SiteRow.__table__
+_sites = sites_table
 
 
 def rotate_secret(engine: Engine, host: str) -> SiteRecord:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 
 from multisite.core.site import Site
 from multisite.directory.console_tables import sign_ins_table
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 from multisite.sites.operator_log import record
 
 __all__ = ["LINK_SECONDS", "SignIn", "make_sign_in", "use_sign_in"]

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
 
-from multisite.directory.models import SiteRow, metadata
+from multisite.directory.schema import metadata
+from multisite.directory.tables import sites_table
 from multisite.scoping.column import SITE_COLUMN, site_id_column
 from multisite.sites.archive.contents import REFLECTED
 
@@ -217,7 +218,7 @@ def _is_own(name: _Name) -> bool:
 
 def _is_to_sites(key: ReflectedForeignKeyConstraint) -> bool:
     # A table of that name in another schema is not multisite's.
-    return _referred(key) == (None, SiteRow.__tablename__) and key["constrained_columns"] == [SITE_COLUMN]
+    return _referred(key) == (None, sites_table.name) and key["constrained_columns"] == [SITE_COLUMN]
 
 
 def count_rows(connection: Connection, reflected: ReflectedTable, site_id: int) -> int:

@@ -6,8 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from multisite.core.domains import Domain
-from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow, as_multisite, raise_version
+from multisite.directory.models import SiteRow
 from multisite.directory.records import SiteRecord, read_sites
+from multisite.directory.tables import AS_MULTISITE, as_multisite, domains_table, raise_version
 from multisite.directory.word_table import words_of, words_table
 
 __all__ = ["complete_words", "update_words"]
@@ -16,7 +17,7 @@ PAGE_SITES = 1_000
 """How many sites `complete_words` compares at a time."""
 
 _words = words_table.c
-_domain = DomainRow.__table__.c
+_domain = domains_table.c
 
 
 def update_words(connection: Connection, before: SiteRecord | None, after: SiteRecord | None) -> None:

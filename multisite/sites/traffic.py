@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
-from multisite.directory.models import AS_MULTISITE
 from multisite.directory.operator_tables import errors_table, traffic_table, view_traffic_table
+from multisite.directory.tables import AS_MULTISITE
 
 __all__ = [
     "KEPT",

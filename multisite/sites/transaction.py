@@ -15,8 +15,8 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from multisite.core import program
 from multisite.core.domains import Domain
-from multisite.directory.models import AS_MULTISITE, DirectoryVersion, DomainRow, raise_version
 from multisite.directory.records import SiteRecord, canonical_domain_of_owner, read_site
+from multisite.directory.tables import AS_MULTISITE, domains_table, raise_version, version_table
 from multisite.errors import DomainTaken, MultisiteError
 
 __all__ = ["check_domain_free", "directory_transaction", "insert_domain", "read_ready_site"]
@@ -39,7 +39,7 @@ def directory_transaction(engine: Engine, *wanted: Domain) -> Iterator[Connectio
     try:
         with engine.connect().execution_options(**AS_MULTISITE) as connection, connection.begin():
             raise_version(connection)
-            if connection.scalar(sa.select(DirectoryVersion.version)) is None:
+            if connection.scalar(sa.select(version_table.c.version)) is None:
                 raise MultisiteError(_no_tables())
             yield connection
     except IntegrityError as error:
@@ -47,7 +47,7 @@ def directory_transaction(engine: Engine, *wanted: Domain) -> Iterator[Connectio
             check_domain_free(connection, *wanted)
         raise MultisiteError(f"the database rejected the change of the directory: {error.orig}") from error
     except DatabaseError:
-        if sa.inspect(engine).has_table(DirectoryVersion.__tablename__):
+        if sa.inspect(engine).has_table(version_table.name):
             raise
         raise MultisiteError(_no_tables()) from None
 
@@ -84,4 +84,4 @@ def read_ready_site(connection: Connection, domain: Domain) -> SiteRecord:
 def insert_domain(connection: Connection, site_id: int, domain: Domain, kind: str) -> None:
     """Insert `domain` for the site with this id, as `kind`."""
     values = {"host": domain.name, "port": domain.port or 0, "path": domain.path}
-    connection.execute(sa.insert(DomainRow).values(site_id=site_id, kind=kind, **values))
+    connection.execute(sa.insert(domains_table).values(site_id=site_id, kind=kind, **values))

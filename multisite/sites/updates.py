@@ -11,8 +11,9 @@ from sqlalchemy.engine import Engine
 from multisite.core import domains
 from multisite.core.domains import Domain
 from multisite.core.settings import Settings
-from multisite.directory.models import DirectoryVersion, DomainRow, SiteRow
+from multisite.directory.models import DirectoryVersion, SiteRow
 from multisite.directory.records import SiteRecord, read_site
+from multisite.directory.tables import domains_table, sites_table
 from multisite.sites.operator_log import record, record_site_change
 from multisite.sites.themes import check_theme
 from multisite.sites.transaction import directory_transaction
@@ -20,8 +21,8 @@ from multisite.sites.validation import check_name
 
 __all__ = ["refresh", "reload_templates", "rename_site", "set_theme"]
 
-_sites = SiteRow.__table__
-_rows = DomainRow.__table__
+_sites = sites_table
+_rows = domains_table
 
 
 def rename_site(engine: Engine, host: str, name: str) -> SiteRecord:

@@ -27,7 +27,8 @@ from multisite.core.current_site import pop_scope, push_scope, using_site
 from multisite.core.domains import folder_name
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
+from multisite.directory.models import DomainRow, SiteRow
+from multisite.directory.tables import AS_MULTISITE, raise_version, sites_table
 from multisite.scoping.pin import pin_of
 from multisite.testing.cleanup import remove_rows
 from multisite.web.site_settings import SITE_SETTINGS
@@ -81,7 +82,7 @@ def plant_site(
 
 
 def _site_row(dbsession: Session, host: str, name: str, locale: str, timezone: str) -> Site:
-    columns = SiteRow.__table__.c
+    columns = sites_table.c
     there = sa.select(columns.id, columns.name, columns.folder, columns.locale, columns.timezone, columns.theme)
     there = there.join(DomainRow, DomainRow.site_id == columns.id).where(_is_domain(host))
     row = dbsession.execute(there, execution_options=AS_MULTISITE).one_or_none()

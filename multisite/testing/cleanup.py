@@ -7,7 +7,9 @@ from sqlalchemy.engine import Engine
 
 from multisite.core.current_site import using_site
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, SiteRow, metadata, raise_version
+from multisite.directory.models import SiteRow
+from multisite.directory.schema import metadata
+from multisite.directory.tables import AS_MULTISITE, raise_version
 from multisite.scoping.column import has_site_id
 from multisite.scoping.tables import tables
 

@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from multisite.core.current_site import using_site
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow, raise_version
+from multisite.directory.models import DomainRow, SiteRow
+from multisite.directory.tables import AS_MULTISITE, raise_version
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN
 from multisite.testing.canaries import Canaries

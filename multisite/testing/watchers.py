@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
 from multisite.core.current_site import Scope, current_scope
-from multisite.directory.models import OWN_ACCESS
+from multisite.directory.tables import OWN_ACCESS
 from multisite.scoping.pin import scope_of_unscoped_statement
 from multisite.testing.leak import LeakDetector
 from multisite.testing.response_watcher import watch_responses

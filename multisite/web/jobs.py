@@ -6,8 +6,8 @@ from typing import Any
 
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE
 from multisite.directory.records import read_site_by_id
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError, UnknownSite
 
 __all__ = ["site_of_job"]

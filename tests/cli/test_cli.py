@@ -613,7 +613,7 @@ def test_commands_do_not_import_pyramid(migrated: Folder) -> None:
     script = (
         "import sys\nfrom multisite.cli import main\n"
         "main(sys.argv[1:], standalone_mode=False)\n"
-        "print('pyramid' in sys.modules, 'sqlalchemy' in sys.modules)"
+        "print(*[name for name in ('pyramid', 'sqlalchemy', 'sqlalchemy.orm') if name in sys.modules])"
     )
     for arguments in (["migrate"], ["add-site", "a.example"], ["list-sites"], ["show-site", "a.example"]):
         done = subprocess.run(
@@ -624,7 +624,9 @@ def test_commands_do_not_import_pyramid(migrated: Folder) -> None:
             text=True,
             check=True,
         )
-        assert done.stdout.splitlines()[-1] == "False True"
+        # Those that only read do not need the ORM, a fifth of their time.
+        expected = "sqlalchemy sqlalchemy.orm" if arguments[0] in ("migrate", "add-site") else "sqlalchemy"
+        assert done.stdout.splitlines()[-1] == expected
 
 
 def test_every_command_has_the_same_summary_everywhere() -> None:

@@ -13,7 +13,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 
 from multisite import CrossSiteError, NoCurrentSite, UnscopedStatement, all_sites, using_site
 from multisite.directory.models import ChangeRow, DirectoryVersion, DomainRow, SettingRow, SiteRow
+from multisite.directory.schema import metadata
 from multisite.scoping import SiteScoped
+from multisite.scoping.tables import OWN_TABLES, PRIVATE_TABLES
 
 
 @pytest.fixture
@@ -27,6 +29,11 @@ def library(database_url: str) -> Iterator[Library]:
             )
             connection.execute(sa.insert(ChangeRow), [{"site_id": each, "version": 7 + each} for each in (0, 1, 2)])
         yield made
+
+
+def test_every_own_table_is_known_by_its_name() -> None:
+    """Servers do not import the tables of operators, so scoping has the names of all."""
+    assert metadata.tables.keys() == {*OWN_TABLES, *PRIVATE_TABLES, "multisite_version"}
 
 
 READS: dict[str, Callable[[], Any]] = {

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from multisite.core.site import Site
-from multisite.directory import models as own
 from multisite.scoping.tables import tables
 
 __all__ = ["REFLECTED", "SiteContents", "SitePart", "SiteReference"]
@@ -66,10 +65,12 @@ class SiteContents:
 
     def tables(self) -> Iterator[sa.Table]:
         """Yield the tables of the application, without those of multisite and alembic."""
+        from multisite.directory.schema import metadata as own  # Servers, which import this module, need few of them.
+
         for metadata in tuple(tables.metadata if self.metadata is None else self.metadata):
-            if metadata is not own.metadata and not metadata.info.get(REFLECTED):
+            if metadata is not own and not metadata.info.get(REFLECTED):
                 for table in metadata.tables.values():
-                    is_foreign = table.fullname in own.metadata.tables or table.schema in _CATALOGS
+                    is_foreign = table.fullname in own.tables or table.schema in _CATALOGS
                     if not is_foreign and not table.name.startswith(_ALEMBIC_TABLES):
                         yield table
 

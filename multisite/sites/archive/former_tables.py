@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Inspector
 
-from multisite.directory.models import SiteRow
+from multisite.directory.tables import sites_table
 from multisite.scoping.column import SITE_COLUMN, site_id_column
 from multisite.sites.archive.manifest import TableEntry
 
@@ -87,8 +87,8 @@ def _constraints(inspector: Inspector, schema: str | None, plain: str, present: 
         columns = each["constrained_columns"]
         if not present.issuperset(columns) or columns == [SITE_COLUMN]:
             continue
-        if each["referred_table"] == SiteRow.__tablename__ and each["referred_schema"] in (None, schema):
-            yield sa.ForeignKeyConstraint(columns, [SiteRow.__table__.c[name] for name in each["referred_columns"]])
+        if each["referred_table"] == sites_table.name and each["referred_schema"] in (None, schema):
+            yield sa.ForeignKeyConstraint(columns, [sites_table.c[name] for name in each["referred_columns"]])
             continue
         prefix = f"{each['referred_schema']}." if each["referred_schema"] else ""
         targets = [f"{prefix}{each['referred_table']}.{name}" for name in each["referred_columns"]]

@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 from multisite.core.current_site import using_site
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, SettingRow, SiteRow, raise_version
+from multisite.directory.models import SettingRow, SiteRow
 from multisite.directory.records import SiteRecord, read_site_by_id
+from multisite.directory.tables import AS_MULTISITE, raise_version
 from multisite.errors import MultisiteError
 from multisite.sites.archive.archived_rows import ArchivedTable
 from multisite.sites.archive.comparing import RowSum, different_columns, stable_texts, stored_rows

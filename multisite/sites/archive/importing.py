@@ -20,8 +20,8 @@ from multisite.core import domains
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE
 from multisite.directory.records import SiteRecord
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.sites.archive.addresses import AddressMap
 from multisite.sites.archive.archived_rows import ArchivedTable, archived_tables, check_rows

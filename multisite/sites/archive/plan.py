@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
-from multisite.directory.models import SiteRow
+from multisite.directory.tables import sites_table
 from multisite.errors import MultisiteError
 from multisite.scoping.column import SITE_COLUMN, has_site_id
 from multisite.sites.archive.contents import SiteContents
@@ -236,7 +236,7 @@ def _site_table(
     references, lookups, site_columns = [], [], []
     for constraint, target in _foreign_keys(table):
         pairs = _pairs(constraint)
-        if target is SiteRow.__table__:
+        if target is sites_table:
             site_columns += [column for column, _ in pairs if column != SITE_COLUMN]
         elif members.get(target.fullname) is target:
             optional = any(column.nullable for column in table.columns if column.name in dict(pairs))

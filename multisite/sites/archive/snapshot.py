@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from multisite.directory.engines import engine_from_url
-from multisite.directory.models import AS_MULTISITE
+from multisite.directory.tables import AS_MULTISITE
 from multisite.sites.archive.comparing import stable_texts
 
 __all__ = ["readable", "snapshot"]

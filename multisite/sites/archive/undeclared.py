@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from multisite.directory.models import metadata as own
+from multisite.directory.schema import metadata as own
 from multisite.scoping.column import SITE_COLUMN, site_id_column
 from multisite.sites.archive.contents import REFLECTED, SiteContents
 

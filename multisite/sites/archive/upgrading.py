@@ -18,7 +18,8 @@ from sqlalchemy.engine import Connection, Engine
 from multisite.core.current_site import all_sites
 from multisite.core.settings import Settings
 from multisite.core.site import Site
-from multisite.directory.models import AS_MULTISITE, DomainRow, SiteRow
+from multisite.directory.models import DomainRow, SiteRow
+from multisite.directory.tables import AS_MULTISITE
 from multisite.errors import MultisiteError
 from multisite.scoping.tables import tables
 from multisite.sites.archive.contents import SiteContents, SitePart
