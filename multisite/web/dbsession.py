@@ -22,6 +22,7 @@ from multisite.core.current_site import log_all_sites
 from multisite.core.keys import DIRECTORY
 from multisite.core.site import Site
 from multisite.errors import MultisiteError, UnknownSite
+from multisite.web.joining import import_datamanager
 from multisite.web.startup import gets_requests, on_startup
 
 __all__ = ["RequestSession", "all_sites_session", "includeme", "site_session"]
@@ -140,7 +141,7 @@ def _provide_dbsession(config: Configurator, engine: Engine) -> None:
 
 def _import_for_requests(_registry: Any) -> None:
     if gets_requests():
-        import zope.sqlalchemy.datamanager  # noqa: F401  # Once, and not in the first request of each process.
+        import_datamanager()  # Once, and not in the first request of each process.
 
 
 def includeme(config: Configurator, engine: Engine | None = None) -> None:

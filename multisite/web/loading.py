@@ -1,7 +1,7 @@
 """Load the application of an ini file, for commands that need its models or its settings.
 
 This module does not import alembic, which takes a fifth of the time of such a command. Nor does the application import
-zope.sqlalchemy, which imports each driver of PostgreSQL that is installed, also on SQLite: another fifth.
+zope.sqlalchemy, which only requests need.
 """
 
 from __future__ import annotations
