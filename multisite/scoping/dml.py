@@ -169,9 +169,12 @@ class ScopedDMLCompiler(_Compiler):
         if isinstance(column, ClauseElement) and not isinstance(column, ColumnClause):
             self._refuse("a change with SQL in place of the column that it sets")
             return
-        name = getattr(column, "name", column)
-        if name.lower() == SITE_COLUMN and not (is_checked and name == SITE_COLUMN and has_site_id(table)):
-            self._refuse("a value of site_id that is not a plain one, given through the model,")
+        given = getattr(column, "name", column)
+        # A key may differ from the column's name: `Column("site_id", …, key="owner")`.
+        keyed = getattr(table, "columns", {}).get(given)
+        for name in (given, given if keyed is None else keyed.name):
+            if name.lower() == SITE_COLUMN and not (is_checked and name == SITE_COLUMN and has_site_id(table)):
+                self._refuse("a value of site_id that is not a plain one, given through the model,")
 
     def visit_on_conflict_do_nothing(self, on_conflict: Any, **kw: Any) -> str:
         """Render ON CONFLICT DO NOTHING."""

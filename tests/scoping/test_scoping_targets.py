@@ -1,4 +1,4 @@
-"""What an INSERT or UPDATE may set, and the tables that a model with several of them changes.
+"""What an UPDATE may set, and the table that it changes if a model has several.
 
 Sources: the ARRAY and JSONB types of SQLAlchemy's PostgreSQL dialect (updates of one element), and
 "with_polymorphic" in a mapper's configuration.
@@ -6,7 +6,7 @@ Sources: the ARRAY and JSONB types of SQLAlchemy's PostgreSQL dialect (updates o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from releases import since_2_1
 from scoped_models import ONE, TWO, BigId, Library, build_library
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.sql.expression import ColumnElement
 
 from multisite import SiteScoped, UnscopedStatement, scoped_reference
@@ -52,6 +52,13 @@ class Manager(Employee):
     team: Mapped[str]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """The tables are in the register for the tests of this module only."""
+    yield
+    tables.forget(Base.metadata)
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     """Two sites, each with a box, an employee and a manager; tests roll back their changes."""
@@ -64,7 +71,6 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
                 session.add_all([Employee(name="worker"), Manager(name="chief", team="all")])
                 session.commit()
         yield library
-    tables.forget(Base.metadata)
 
 
 on_postgresql = pytest.mark.parametrize("library", ["postgresql"], indirect=True)
@@ -130,3 +136,52 @@ def test_a_model_that_loads_its_subclasses_changes_its_own_table(library: Librar
         session.commit()
     with library.session(TWO) as session:
         assert sorted(session.scalars(sa.select(Employee.name))) == ["chief", "worker"]
+
+
+def renamed_table() -> Any:
+    """Return the table of boxes as it is reflected by an application whose columns have other keys than names."""
+    return sa.Table(
+        "target_boxes",
+        sa.MetaData(),
+        sa.Column("id", sa.BigInteger, key="attr_id", primary_key=True),
+        sa.Column("site_id", sa.BigInteger, key="attr_site_id"),
+    )
+
+
+def mapped(table: Any) -> Any:
+    return type("Mapped", (type("Other", (DeclarativeBase,), {}),), {"__table__": table})
+
+
+def flush(session: Session, table: Any) -> None:
+    session.scalars(sa.select(mapped(table))).one().attr_site_id = 2
+    session.flush()
+
+
+MOVES: dict[str, Callable[[Session, Any], Any]] = {
+    "value": lambda s, boxes: s.execute(sa.update(boxes).values(attr_site_id=2)),
+    "value of a column": lambda s, boxes: s.execute(sa.update(boxes).values({boxes.c.attr_site_id: 2})),
+    "ordered values": lambda s, boxes: s.execute(sa.update(boxes).ordered_values(("attr_site_id", 2))),
+    "parameter": lambda s, boxes: s.execute(sa.update(boxes), {"attr_site_id": 2}),
+    "named parameter": lambda s, boxes: s.execute(sa.update(boxes).values(attr_site_id=sa.bindparam("to")), {"to": 2}),
+    "SQL": lambda s, boxes: s.execute(sa.update(boxes).values(attr_site_id=boxes.c.attr_site_id + 1)),
+    "alias": lambda s, boxes: s.execute(sa.update(boxes.alias()).values(attr_site_id=2)),
+    "bulk update": lambda s, boxes: s.execute(
+        sa.update(mapped(boxes)), [{"attr_id": s.scalar(sa.select(boxes.c.attr_id)), "attr_site_id": 2}]
+    ),
+    "flush": flush,
+}
+
+
+@pytest.mark.parametrize("way", MOVES)
+def test_no_row_moves_to_another_site_by_the_key_of_its_column(library: Library, way: str) -> None:
+    with library.session(ONE) as session, pytest.raises(UnscopedStatement, match="site_id"):
+        MOVES[way](session, renamed_table())
+
+
+def test_own_rows_are_read_and_changed_by_the_keys_of_columns(library: Library) -> None:
+    boxes = renamed_table()
+    with library.session(ONE) as session:
+        found = session.execute(sa.select(boxes.c.attr_id, boxes.c.attr_site_id)).all()
+        assert [site_id for _, site_id in found] == [1]
+        moved = sa.update(boxes).values(attr_id=boxes.c.attr_id + 1000).returning(boxes.c.attr_id)
+        assert session.scalars(moved).all() == [found[0][0] + 1000]
