@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from console_world import CONSOLE, console_browser, console_sites, form_token, log_in_to_console
 from content_sites import GARDEN, STERNWARTE, ContentSites
-from databases import fresh_database
+from databases import TWO_WORKERS, fresh_database
 from editor_sites import browser_of
 from webtest import TestApp
 
@@ -31,10 +31,13 @@ SPARE = "spare.example"
 PICTURE = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", TWO_WORKERS])
 def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentSites]:
-    folder = tmp_path_factory.mktemp("console")
-    with fresh_database(request, tmp_path_factory) as url, console_sites(url, folder) as sites:
+    folder, has_two_workers = tmp_path_factory.mktemp("console"), request.param == TWO_WORKERS
+    with (
+        fresh_database(request, tmp_path_factory) as url,
+        console_sites(url, folder, has_two_workers=has_two_workers) as sites,
+    ):
         settings = parse_settings(sites.settings)
         for name in ("harbour", "plain"):
             create_theme(settings, name)

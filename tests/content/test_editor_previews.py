@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from content_sites import GARDEN, STERNWARTE, ContentSites
+from databases import TWO_WORKERS, fresh_database
 from editor_sites import add_user, browser_of, change, csrf_token, editor_sites, is_active, log_in, rows_of, write
 from script_payloads import SCRIPT_PAYLOADS
 from sqlalchemy.orm import Session
@@ -25,10 +26,13 @@ MINE = f"http://{GARDEN}"
 ROLES = {"author": "author", "other": "author", "editor": "editor", "owner": "owner"}
 
 
-@pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentSites]:
-    folder = tmp_path_factory.mktemp("previews")
-    with editor_sites(f"sqlite:///{folder / 'test.db'}", folder) as sites:
+@pytest.fixture(scope="module", params=["sqlite", TWO_WORKERS])
+def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentSites]:
+    folder, has_two_workers = tmp_path_factory.mktemp("previews"), request.param == TWO_WORKERS
+    with (
+        fresh_database(request, tmp_path_factory) as url,
+        editor_sites(url, folder, has_two_workers=has_two_workers) as sites,
+    ):
         sites.settings |= {"multisite.page_cache_seconds": "600", "multisite.refresh_seconds": "0"}
         for site in (sites.garden, sites.sternwarte):
             for login, role in ROLES.items():

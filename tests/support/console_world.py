@@ -46,11 +46,11 @@ CONSOLE = "console.example"
 
 
 @contextmanager
-def console_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
+def console_sites(database_url: str, folder: Path, *, has_two_workers: bool = False) -> Iterator[ContentSites]:
     """Yield two sites and the console, with passwords that are hashed cheaply."""
     before, Account.password_hasher = Account.password_hasher, CHEAP
     try:
-        with editor_sites(database_url, folder) as sites:
+        with editor_sites(database_url, folder, has_two_workers=has_two_workers) as sites:
             sites.settings |= {
                 "multisite.console_host": CONSOLE,
                 "multisite.refresh_seconds": "0",

@@ -45,10 +45,11 @@ class ContentSites:
     garden: Site
     sternwarte: Site
     statements: list[str] = field(default_factory=list)
+    has_two_workers: bool = False
 
     @cached_property
     def app(self) -> Any:
-        if two_workers.ASKED_FOR.always:
+        if self.has_two_workers:
             app: Any = two_workers.TwoWorkers(main, self.settings, self.statements.append)
         else:
             app = main({}, **self.settings)
@@ -104,8 +105,9 @@ class ContentSites:
 
 
 @contextmanager
-def content_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
+def content_sites(database_url: str, folder: Path, *, has_two_workers: bool = False) -> Iterator[ContentSites]:
     """Yield two sites without entries: a garden in English and UTC, an observatory in German and in Berlin's time."""
+    has_two_workers = has_two_workers or two_workers.ASKED_FOR.always
     engine = share_statements(engine_from_url(database_url))
     shutil.copytree(ROOT / "templates", folder / "templates")
     settings = {
@@ -114,15 +116,16 @@ def content_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
         "multisite.templates_dir": str(folder / "templates"),
         "multisite.media_url": str(folder / "media"),
     }
-    if two_workers.ASKED_FOR.always:
-        settings |= two_workers.settings_of_both(folder)
     garden, sternwarte = copy_sites(engine, folder / "sites")
-    sites = ContentSites(engine, settings, garden, sternwarte)
+    if has_two_workers:
+        settings |= two_workers.settings_of_both(folder)
+        two_workers.Operator(settings)(tell=False)
+    sites = ContentSites(engine, settings, garden, sternwarte, has_two_workers=has_two_workers)
     yield sites
     if "app" in vars(sites):
         sites.app.registry[DIRECTORY].engine.dispose()
         if isinstance(sites.app, two_workers.TwoWorkers):
-            sites.app.close()
+            sites.app.dispose()
     engine.dispose()
 
 

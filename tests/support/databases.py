@@ -18,7 +18,7 @@ from multisite.directory import engine_from_url
 from multisite.directory.models import AS_MULTISITE, DirectoryVersion, metadata
 
 __all__ = [
-    "POSTGRESQL_IN_THE_LONG_RUN", "closing_engine", "fill_database",
+    "POSTGRESQL_IN_THE_LONG_RUN", "TWO_WORKERS", "closing_engine", "fill_database",
     "forget_statements", "fresh_database", "fresh_postgresql", "make_own_tables", "migrate_own",
     "running_postgresql", "share_statements", "sql_runner", "wait_for_directory_threads",
 ]  # fmt: skip
@@ -27,6 +27,9 @@ POSTGRESQL_IN_THE_LONG_RUN = pytest.mark.parametrize(
     "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)], indirect=True
 )
 """Marks a test, with a database of its own, of what hardly depends on the database, such as rendering or imports."""
+
+TWO_WORKERS = "two workers"
+"""A parameter beside "sqlite" and "postgresql" of a fixture of sites: `has_two_workers`."""
 
 BACKGROUND_THREADS = frozenset({"multisite-directory", "multisite-directory-refresh", "multisite-directory-names"})
 """The threads in which a directory reads. The application does not wait for them if the database does not answer."""
@@ -41,8 +44,11 @@ def wait_for_directory_threads() -> None:
 
 @contextmanager
 def fresh_database(request: pytest.FixtureRequest, folder: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of an empty database of the kind in `request.param`, for fixtures that several tests share."""
-    if request.param == "sqlite":
+    """Yield the URL of an empty database of the kind in `request.param`, for fixtures that several tests share.
+
+    `TWO_WORKERS` stands for SQLite, in fixtures that then have two workers.
+    """
+    if request.param in {"sqlite", TWO_WORKERS}:
         yield f"sqlite:///{folder.mktemp('database')}/test.db"
     else:
         with fresh_postgresql(request.getfixturevalue("postgresql_url")) as url:

@@ -37,11 +37,11 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @contextmanager
-def editor_sites(database_url: str, folder: Path) -> Iterator[ContentSites]:
+def editor_sites(database_url: str, folder: Path, *, has_two_workers: bool = False) -> Iterator[ContentSites]:
     """Yield two sites, with passwords that are hashed cheaply."""
     before, User.password_hasher = User.password_hasher, CHEAP
     try:
-        with content_sites(database_url, folder) as sites:
+        with content_sites(database_url, folder, has_two_workers=has_two_workers) as sites:
             yield sites
     finally:
         User.password_hasher = before

@@ -6,9 +6,11 @@ Run as `python tests/support/page_cache_world.py URL FOLDER HOST PATH`, it sends
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import two_workers
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
@@ -132,15 +134,22 @@ def make_app(url: str, folder: str, **settings: Any) -> Any:
     """Return the application; `settings` are those of the page cache, without `multisite.`"""
     defaults = {"page_cache_seconds": "600", "refresh_seconds": "0"}
     given = {f"multisite.{name}": str(value) for name, value in {**defaults, **settings}.items()}
-    config = Configurator(
-        settings={
-            "sqlalchemy.url": url,
-            "tm.manager_hook": "pyramid_tm.explicit_manager",
-            "multisite.sites_dir": f"{folder}/sites",
-            "multisite.templates_dir": f"{folder}/templates",
-            **given,
-        }
-    )
+    given = {
+        "sqlalchemy.url": url,
+        "tm.manager_hook": "pyramid_tm.explicit_manager",
+        "multisite.sites_dir": f"{folder}/sites",
+        "multisite.templates_dir": f"{folder}/templates",
+        **given,
+    }
+    if not two_workers.ASKED_FOR.always:
+        return application({}, **given)
+    Path(folder, "templates").mkdir(exist_ok=True)
+    Path(folder, "templates", "layout.mako").touch()
+    return two_workers.WritesElsewhere(application, two_workers.settings_of_both(Path(folder)) | given)
+
+
+def application(_global_config: dict[str, str], **settings: Any) -> Any:
+    config = Configurator(settings=settings)
     config.include("multisite")
     config.include("multisite.page_cache")
     config.registry["made"] = []
@@ -171,6 +180,8 @@ def browser(app: Any, host: str = GARDEN, **environ: str) -> TestApp:
 
 def dispose(app: Any) -> None:
     app.registry[DIRECTORY].engine.dispose()
+    if isinstance(app, two_workers.TwoWorkers):
+        app.dispose()
 
 
 if __name__ == "__main__":

@@ -145,6 +145,7 @@ def commands_of_the_page(heading: str) -> list[str]:
 def test_the_page_has_no_other_examples() -> None:
     found = re.findall(r"^\$ (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
     known = commands_of_the_page("One server with systemd") + commands_of_the_page("Containers")
+    known += commands_of_the_page("Several machines")  # Run by test_two_workers.py.
     known += commands_of_the_page("Templates on several machines")  # Run by test_several_machines.py.
     known += commands_of_the_page("Back up and restore everything")  # Run by test_backups.py.
     assert found == known
