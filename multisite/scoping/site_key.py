@@ -26,7 +26,8 @@ def add_site_key(table: sa.Table) -> None:
     # and the application's own UNIQUE (site_id, slug) would get the same name.
     # With `conv`, SQLAlchemy shortens it to the length that the database allows.
     name = conv("_".join(["uq", table.name, SITE_COLUMN, *keys]))
-    table.append_constraint(sa.UniqueConstraint(SITE_COLUMN, *keys, name=name, info={_ADDED: True}))
+    by_key = (column.key for column in table.primary_key.columns)
+    table.append_constraint(sa.UniqueConstraint(SITE_COLUMN, *by_key, name=name, info={_ADDED: True}))
 
 
 def _same_columns(table: sa.Table, columns: set[str]) -> Iterator[sa.UniqueConstraint]:

@@ -191,6 +191,35 @@ def test_a_dataclass_is_scoped_too(engine: sa.Engine) -> None:
     assert repr(Petal("x")) == "Petal(id=None, title='x')"
 
 
+class Keys(DeclarativeBase):
+    pass
+
+
+class Keyed(SiteScoped, Keys):
+    """A model whose columns have other keys than names."""
+
+    __tablename__ = "keyed"
+
+    number: Mapped[int] = mapped_column("id", key="number", primary_key=True)
+    up: Mapped[int | None] = mapped_column("up_id", scoped_reference("keyed.number"), key="up")
+    parent: Mapped[Keyed | None] = relationship(remote_side=number)
+
+
+def test_the_keys_of_columns_may_differ_from_their_names(engine: sa.Engine) -> None:
+    Keys.metadata.create_all(engine)
+    for site in (ONE, TWO):
+        with Session(engine, info={"site": site}) as session:
+            session.add(Keyed(parent=Keyed()))
+            session.commit()
+    with Session(engine, info={"site": TWO}) as session:
+        low = session.scalars(sa.select(Keyed).where(Keyed.up.is_not(None))).one()
+        assert (low.site_id, low.parent.site_id) == (2, 2)
+    found = sa.inspect(engine)
+    assert [unique["column_names"] for unique in found.get_unique_constraints("keyed")] == [["site_id", "id"]]
+    referred = [key["referred_columns"] for key in found.get_foreign_keys("keyed") if key["referred_table"] == "keyed"]
+    assert referred == [["site_id", "id"]]
+
+
 @pytest.mark.parametrize("load", [True, False])
 def test_merging_a_foreign_object_is_refused_with_and_without_loading(engine: sa.Engine, load: bool) -> None:
     with Session(engine, info={"site": TWO}) as theirs:
