@@ -400,8 +400,8 @@ def test_shortcodes_with_links_and_pictures_outlive_an_edit(
 
 def test_hugo_links_addresses_that_begin_with_www() -> None:
     found = html("See www.e.example/a?b=c. Or **www.e.example**, `www.no.example`, [x](www.e.example)", "goldmark")
-    assert '<a href="http://www.e.example/a?b=c">www.e.example/a?b=c</a>. Or' in found
-    assert '<strong><a href="http://www.e.example">www.e.example</a></strong>' in found
+    assert '<a href="https://www.e.example/a?b=c">www.e.example/a?b=c</a>. Or' in found
+    assert '<strong><a href="https://www.e.example">www.e.example</a></strong>' in found
     assert found.count("<a ") == 3
     for text in ("awww.no.example", "www.", "www.x", "content.py"):
         assert "<a" not in html(text, "goldmark")

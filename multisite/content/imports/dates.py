@@ -26,6 +26,12 @@ _YEAR_LAST = re.compile(
 )
 """The notation of the Unix command `date`: `Fri Dec 21 10:00:00 CST 2018`."""
 
+_UNIX = re.compile(r"\d{9,10}", re.ASCII)
+"""Seconds since 1970, which Hugo reads."""
+
+_NAME_AFTER_OFFSET = re.compile(r"(?<=[+-]\d{4})\s+(?:[A-Z]{1,5}|[+-]\d{2,4})$", re.ASCII)
+"""The name of the time zone in Go's notation: `2018-12-21 10:00:00 +0100 CET`."""
+
 _COMMENT = re.compile(r"\s*\([^()]*\)$")
 
 _ZONES = {"Z": 0, "UT": 0, "UTC": 0, "GMT": 0, "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "MET": 1, "CEST": 2, "MEST": 2}
@@ -49,6 +55,8 @@ def parse_local_date(text: str, zone: tzinfo) -> datetime:
     Raises:
         InvalidArticle: `text` is not a date.
     """
+    if _UNIX.fullmatch(text.strip()):
+        return datetime.fromtimestamp(int(text), UTC)
     match = _DATE.fullmatch(_rewritten(text)) if len(text) < 100 else None
     if match is None:
         raise InvalidArticle(
@@ -68,8 +76,8 @@ def parse_local_date(text: str, zone: tzinfo) -> datetime:
 
 
 def _rewritten(text: str) -> str:
-    """Return the date without a comment in parentheses, and with the year before the time."""
-    text = _COMMENT.sub("", text.strip())
+    """Return the date without a comment in parentheses or a second time zone, and with the year before the time."""
+    text = _NAME_AFTER_OFFSET.sub("", _COMMENT.sub("", text.strip()))
     parts = _YEAR_LAST.fullmatch(text)
     return text if parts is None else f"{parts[1]} {parts[4]} {parts[2]}{parts[3] or ''}"
 

@@ -31,10 +31,14 @@ _MAX_LIST = 1000
 def read_block_lists(state: Any) -> None:
     """Remove the lists at the ends of headings and paragraphs before their text is parsed, and keep their ids."""
     tokens: list[Token] = state.tokens
+    lines = state.src.split("\n")
+    outermost = tokens[0] if tokens else None
     removed: set[int] = set()
     has_toc = False
     for index in range(1, len(tokens)):
         token, before = tokens[index], tokens[index - 1]
+        if before.level == 0 and before.nesting == 1:
+            outermost = before
         if token.type != "inline":
             continue
         if before.type == "paragraph_open" and token.content.startswith("{:"):
@@ -44,7 +48,10 @@ def read_block_lists(state: Any) -> None:
         if before.type == "heading_open":
             _read_heading(before, token)
         elif before.type == "paragraph_open":
-            nothing, is_toc = _read_paragraph(tokens, index)
+            # At the beginning of a line, it belongs to the list or quotation around the paragraph.
+            is_outside = before.map is not None and lines[before.map[1] - 1].startswith("{:")
+            owner = outermost if is_outside and outermost is not None else before
+            nothing, is_toc = _read_paragraph(tokens, index, owner, lines)
             # Only once: the search for the list starts here, and a page has one table of contents.
             removed |= _enclosing_list(tokens, index) if is_toc and not has_toc else nothing
             has_toc = has_toc or is_toc
@@ -75,8 +82,8 @@ def _read_first_line(paragraph: Token, inline: Token) -> None:
         _set_id(paragraph, found["list"])
 
 
-def _read_paragraph(tokens: list[Token], index: int) -> tuple[set[int], bool]:
-    """Remove the list from the paragraph whose text is at `index`.
+def _read_paragraph(tokens: list[Token], index: int, owner: Token, lines: list[str]) -> tuple[set[int], bool]:
+    """Remove the list from the paragraph whose text is at `index`; the id after a text is that of `owner`.
 
     Returns:
         The indexes of the tokens to delete, and whether the list marks the position of a table of contents.
@@ -91,13 +98,13 @@ def _read_paragraph(tokens: list[Token], index: int) -> tuple[set[int], bool]:
     if "toc" in found["list"].split():
         return whole, True
     if inline.content.strip():
-        _set_id(tokens[index - 1], found["list"])
+        _set_id(owner, found["list"])
         return set(), False
     if language := _LANGUAGE.search(found["list"]):
         _set_language(tokens[index - 2] if index > 1 else inline, language[1])
-    heading = _heading_of(tokens, index)
-    if heading is not None:
-        _set_id(heading, found["list"])
+    block = _block_of(tokens, index, lines)
+    if block is not None:
+        _set_id(block, found["list"])
     return whole, False
 
 
@@ -107,14 +114,20 @@ def _set_language(code: Token, language: str) -> None:
         code.type, code.info, code.markup = "fence", language, "```"
 
 
-def _heading_of(tokens: list[Token], index: int) -> Token | None:
-    """Return the heading to which a list on a line of its own belongs: the one directly above, else the one below."""
-    line = tokens[index - 1].map or [0, 0]
-    above = tokens[index - 4] if index > 3 and tokens[index - 2].type == "heading_close" else None
-    below = tokens[index + 2] if index + 2 < len(tokens) and tokens[index + 2].type == "heading_open" else None
-    if above is not None and (below is None or (above.map or [0, 0])[1] == line[0]):
-        return above
-    return below
+def _block_of(tokens: list[Token], index: int, lines: list[str]) -> Token | None:
+    """Return the block to which a list on a line of its own belongs: the one directly above, else the one below."""
+    line = (tokens[index - 1].map or [0, 0])[0]
+    above = tokens[_start_of(tokens, index - 2)] if index > 1 else None
+    below = tokens[index + 2] if index + 2 < len(tokens) and tokens[index + 2].nesting >= 0 else None
+    return above if above is not None and (below is None or (line and lines[line - 1].strip())) else below
+
+
+def _start_of(tokens: list[Token], index: int) -> int:
+    """Return the index of the token that opens the block which ends at `index`."""
+    level = tokens[index].level
+    while tokens[index].nesting < 0 or tokens[index].level > level:
+        index -= 1
+    return index
 
 
 def _set_id(token: Token, attributes: str) -> None:

@@ -22,6 +22,8 @@ OnRemoved = Callable[[int, str, str], None]
 ANCHOR_PREFIX = "user-content-"
 """Prefix of an entry's ids and names, as on GitHub, so that none of them collides with one of the layout."""
 
+_TOP = f"{ANCHOR_PREFIX}top"
+
 _TAGS = frozenset(
     """
     a abbr audio b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure
@@ -79,7 +81,11 @@ def clean(html: str, *, raw: bool, anchors: bool, on_removed: OnRemoved, rewrite
     """
     if raw:
         html = balance(html, ALLOWED_WITH_ANCHORS if anchors else _ALLOWED, on_removed, rewrite)
-    return (_anchored_cleaner if anchors else _cleaner).clean(html)
+    if not anchors:
+        return _cleaner.clean(html)
+    cleaned = _anchored_cleaner.clean(html)
+    # Without an element of that id, a browser goes to the top of the page.
+    return cleaned if f'="{_TOP}"' in cleaned else cleaned.replace(f'href="#{_TOP}"', 'href="#top"')
 
 
 def text_of(html: str, *, raw: bool) -> str:

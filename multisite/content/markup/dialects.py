@@ -47,11 +47,17 @@ _HTML_PARAGRAPH = re.compile(
     r"""^<p(?:\s[^<>\n]*)?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]*>(.*)</p>[ \t]*$""",
     re.MULTILINE | re.IGNORECASE,
 )
+_HTML_LINE = re.compile(
+    r"""^(<(div|section|article|aside|center)(?:\s[^<>\n]*)?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]*>)"""
+    r"(.*)(</\2>)[ \t]*$",
+    re.MULTILINE | re.IGNORECASE,
+)
 _TIGHT_HEADING = re.compile(r"^(#{1,6})(?=[^#\s])", re.MULTILINE)
 _HEADING_END = re.compile(r"^(#{1,6}[^\n]*?[^#\\\n])#+[ \t]*$", re.MULTILINE)
 
 
 _BARE_WWW = re.compile(r"(?<![\w./])www\.\w", re.ASCII)
+_BARE_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}\.\w", re.ASCII)
 _WWW = re.compile(
     r"""(?:[\w-]{1,63}\.){1,9}[a-z]{2,20}(?![\w-])(?:[/?#](?:[^\s<>()"']*[^\s<>()"'.,;:!?*_~])?)?""", re.IGNORECASE
 )
@@ -90,6 +96,7 @@ def prepare(source: str, dialect: Dialect) -> str:
     if "markdown=" in source:
         source = _PARSED_HTML.sub(r"\1\n\n", source)  # Content after an empty line is parsed as Markdown.
         source = _HTML_PARAGRAPH.sub(r"\1", source)
+        source = _HTML_LINE.sub(r"\1\n\n\3\n\n\4", source)
     if dialect == "kramdown":
         source = prepare_kramdown(source)
     if dialect != "goldmark" and "]:" in source:
@@ -167,7 +174,7 @@ def find_features(source: str) -> set[str]:
         lines = f"\n{source}"  # A pattern that begins with a newline is found faster than `^` in each line.
         features -= {name for name in features & _LINES.keys() if not _LINES[name].search(lines)}
     has_links = _has_bare_address(source) or ("www." in source and _BARE_WWW.search(source))
-    return features | {"links"} if has_links else features
+    return features | {"links"} if has_links or _BARE_EMAIL.search(source) else features
 
 
 def _has_bare_address(source: str) -> bool:
@@ -217,14 +224,14 @@ def _add_links(markdown: MarkdownIt, dialect: Dialect) -> None:
     if markdown.linkify is None:
         return
     markdown.enable("linkify")
-    markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # `content.py` is not a host.
+    markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": dialect == "goldmark"})  # `content.py` is not a host.
     markdown.linkify.add("//", None)
     if dialect == "goldmark":
         markdown.linkify.add("www.", {"validate": _WWW, "normalize": _add_scheme})
 
 
 def _add_scheme(_linkify: Any, match: Any) -> None:
-    match.url = f"http://{match.url}"
+    match.url = f"https://{match.url}"
 
 
 def _add_python_extensions(markdown: MarkdownIt, features: frozenset[str]) -> None:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape, unescape
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from markdown_it.token import Token
 
 from multisite.content.report import Loss
+from multisite.content.slugs import slugify
 
 __all__ = ["PELICAN_MARK", "FileRefused", "FindFile", "FindOld", "Links", "OldAddress", "Resolve"]
 
@@ -38,6 +39,9 @@ FindOld = Callable[[str], OldAddress | None]
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#|$", re.IGNORECASE)
 PELICAN_MARK = re.compile(r"\{(?:filename|attach|static)\}|\|(?:filename|attach|static)\|", re.IGNORECASE)
 """What Pelican writes before the path of a file."""
+
+_PELICAN_LIST = re.compile(r"[{|](tag|category|author|index)[}|](.*)", re.IGNORECASE | re.DOTALL)
+"""How Pelican writes the address of a list."""
 
 _PAGES = (".md", ".markdown")
 _BREAKS = frozenset({"hardbreak", "softbreak"})
@@ -124,6 +128,9 @@ class Links:
         return None if old is None else old.entry
 
     def _target(self, tag: str, address: str, alt: str, line: int) -> dict[str, str]:
+        if tag == "a" and self._resolve is not None and (found := _PELICAN_LIST.match(address)):
+            name = slugify(found[2]) if found[1].lower() in ("tag", "category") else ""
+            return {"href": f"/tags/{quote(name)}" if name else "/"}
         target = PELICAN_MARK.sub("", address, count=1)
         if re.split(r"[#?]", target, maxsplit=1)[0].lower().endswith(_PAGES):
             if self._resolve is None:

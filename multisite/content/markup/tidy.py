@@ -171,6 +171,8 @@ def balance(
             if part.name == "img" and part.attributes.get("src", "").lstrip().startswith("data:"):
                 on_removed(part.line, "left out", "an image in a data: URL")
             written += [f"</{name}>" for name in _closed_by(part.name, is_open)]
+            if part.name == "source" and not (is_open.has("audio") or is_open.has("video")):
+                continue  # Of a <picture>, whose <img> is kept.
             if part.name in _VOID:
                 written.append(_opening(part, allowed[part.name], rewrite))
             elif part.name not in _FORMATTING or is_open.formatting < _MAX_FORMATTING:
