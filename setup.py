@@ -66,6 +66,7 @@ content = [
     *editor,
     "beautifulsoup4>=4.13",  # The first with types; what markdownify works on.
     "defusedxml>=0.7.1",  # For exports of WordPress, which are strangers' XML.
+    "emoji>=2.8",  # The names of emoji in files of Jekyll, Hugo and Zola.
     "linkify-it-py>=2.0",  # For addresses that stand in a text without being a link.
     "markdown-it-py>=4.0",  # The first that does not fill a wide table's missing cells without bound.
     "markdownify>=1.2",

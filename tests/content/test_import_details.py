@@ -6,6 +6,7 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from content_sites import ContentSites
 from sqlalchemy.orm import Session
 
@@ -14,6 +15,7 @@ from multisite.content.imports.dates import parse_date
 from multisite.content.imports.importing import import_entries
 from multisite.content.markup.dialects import Dialect
 from multisite.content.markup.markdown import render
+from multisite.content.models import Entry
 from multisite.content.redirects import list_redirects
 
 
@@ -121,3 +123,64 @@ def test_the_old_address_of_a_file_name_is_the_one_that_jekyll_makes(
     with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
         paths = {rule.path for rule, _ in list_redirects(session)}
     assert {"/2020/Über-Café!.html", "/2020/a_b-c-1.html", "/2020/C'est-(tout).html"} <= paths
+
+
+# Emoji.
+
+EMOJI = """\
+:smile: x:+1: (:tada:) :nothing: 10:30:15 https://e.example/:smile: *:100:*
+
+`:smile:` <code>:smile:</code>
+
+* list
+
+    :tada: in it
+
+1. x
+
+Text
+
+    :smile: code
+
+```
+:smile:
+```
+
+{% highlight text %}
+:smile:
+{% endhighlight %}
+
+Last :leaves:
+"""
+WITH_CHARACTERS = EMOJI.replace(":smile: x:+1: (:tada:)", "😄 x👍 (🎉)").replace("*:100:*", "*💯*")
+WITH_CHARACTERS = WITH_CHARACTERS.replace(":tada: in it", "🎉 in it").replace(":leaves:", "🍃")
+
+
+@pytest.mark.parametrize(
+    ("name", "configuration", "title"),
+    [
+        ("_config.yml", "plugins:\n- jemoji\n", "😄"),
+        ("_config.yml", "gems: [jekyll-feed, jemoji]\n", "😄"),
+        ("hugo.toml", "baseURL = 'https://o.example/'\nenableEmoji = true\n", ":smile:"),
+        ("config.toml", "base_url = 'https://o.example'\n[markdown]\nrender_emoji = true\n", ":smile:"),
+        ("_config.yml", "plugins: [jekyll-feed]\n", None),
+        ("hugo.toml", "baseURL = 'https://o.example/'\n", None),
+        ("config.toml", "base_url = 'https://o.example'\n", None),
+        ("pelicanconf.py", "SITEURL = ''\n", None),
+    ],
+)
+def test_names_of_emoji_become_characters_where_the_tool_does_so(
+    sqlite_sites: ContentSites, tmp_path: Path, name: str, configuration: str, title: str | None
+) -> None:
+    (tmp_path / name).write_text(configuration, "utf-8")
+    folder = tmp_path / ("_posts" if name.startswith("_") else "content")
+    folder.mkdir()
+    text = f"---\ntitle: ':smile:'\ndate: 2020-01-01\n---\n{EMOJI}"
+    (folder / "2020-01-01-a.md").write_text(text, "utf-8")
+    report = import_entries(sqlite_sites.engine, sqlite_sites.garden, [tmp_path])
+    assert report.bad == []
+    with Session(sqlite_sites.engine, info={"site": sqlite_sites.garden}) as session:
+        entry = session.scalars(sa.select(Entry)).one()
+        assert entry.title == (title or ":smile:")
+        assert entry.body.strip() == (EMOJI if title is None else WITH_CHARACTERS).strip()
+        assert ("🍃" in entry.body_html) == (title is not None)

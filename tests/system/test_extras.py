@@ -11,7 +11,7 @@ from paths import ROOT
 
 EXTRAS = {
     "markdown_it", "mdit_py_plugins", "nh3", "yaml", "linkify_it", "waitress", "argon2", "dogpile", "prometheus_client",
-    "opentelemetry", "psycopg", "fsspec", "PIL", "wtforms",
+    "opentelemetry", "psycopg", "fsspec", "PIL", "wtforms", "emoji",
 }  # fmt: skip
 
 WITHOUT = f"""

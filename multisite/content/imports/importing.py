@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.imports.article import Article
 from multisite.content.imports.defaults import Defaults
+from multisite.content.imports.emoji_names import replace_emoji_names
 from multisite.content.imports.entry_links import EntryLinks
 from multisite.content.imports.file_languages import choose_translations, same_language
 from multisite.content.imports.files import find_files, printable, read_text
@@ -191,6 +192,7 @@ class _Reader:
             if self._is_unchanged(source, digest, path):
                 return None
             article, day = self._article(path, base, text)
+            article = replace_emoji_names(article, self.old_site)
             if article.notation != "lines":  # In the stored text too, since only an import knows the files.
                 article = replace(article, body=expand_links(article.body, partial(self._resolve, path)))
             rendered = self._render(article, path, losses)

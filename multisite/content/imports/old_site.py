@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from multisite.content.imports.article import Article
 from multisite.content.imports.pelican_addresses import article_address, author_address, list_addresses
-from multisite.content.imports.permalinks import JEKYLL_STYLES, date_values, expand_colons, plain_slug
+from multisite.content.imports.permalinks import JEKYLL_STYLES, date_values, expand_colons, plain_slug, title_slug
 from multisite.core.site import Site
 
 __all__ = ["OldSite", "Tool", "bare_host", "seen_from"]
@@ -32,8 +32,6 @@ _PELICAN_FEEDS = ("feed_atom", "feed_all_atom", "feed_rss", "feed_all_rss")
 _MAX_PAGES = 100
 _ZOLA_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}(?:T[\d:.]+(?:Z|[+-]\d{2}:\d{2})?)?[-_]")
 _SAFE = "/:@!$&'()*+,;=-._~"
-_NOT_IN_TITLE = re.compile(r"[^\w.~!$&'()+,;=@\u0300-\u036f]+")
-"""What Jekyll replaces in the `:title` of an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +264,7 @@ def _with_date(pattern: str, article: Article, when: datetime | None, name: str 
     categories = [name.lower() for name in article.categories]
     title = article.written_slug or name or article.slug
     values = {
-        "title": _NOT_IN_TITLE.sub("-", title).strip("-"),
+        "title": title_slug(title),
         "slug": plain_slug(title),
         "name": plain_slug(title),
         "categories": "/".join(categories),

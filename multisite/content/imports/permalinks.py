@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 
-__all__ = ["JEKYLL_STYLES", "date_values", "expand_braces", "expand_colons", "plain_slug"]
+__all__ = ["JEKYLL_STYLES", "date_values", "expand_braces", "expand_colons", "plain_slug", "title_slug"]
 
 JEKYLL_STYLES = {
     "date": "/:categories/:year/:month/:day/:title:output_ext",
@@ -39,6 +39,7 @@ _MONTHS = [
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _COLON = re.compile(r":([a-z][a-z_]*)")
 _BRACES = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
+_NOT_IN_TITLE = re.compile(r"[^\w.~!$&'()+,;=@\u0300-\u036f]+")
 _DIRECTIVE = re.compile(r"%(-?[A-Za-z])")
 
 
@@ -120,3 +121,8 @@ def plain_slug(text: str, *, ascii_only: bool = False) -> str:
         text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     kept = "".join(c for c in text if c.isalnum() or c in "-_ \t\n" or unicodedata.category(c) in ("Mn", "Mc"))
     return re.sub(r"[-\s]+", "-", kept).strip("-").lower()
+
+
+def title_slug(text: str) -> str:
+    """Return the `:title` of an address as Jekyll makes it, which keeps upper case and much punctuation."""
+    return _NOT_IN_TITLE.sub("-", text).strip("-")
