@@ -20,7 +20,7 @@ from attack_catalogue.tails import SYNTAX_ERRORS
 from databases import closing_engine, fresh_postgresql
 from row_security import Secured, secured, without_scoping_layer
 from scoped_models import ONE, TWO, Base
-from site_keys import KEYS
+from site_keys import CLOSED, CRASHING, KEYS
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,7 +33,7 @@ pytestmark = [
 ATTEMPTS = {
     name: attempt
     for name, attempt in all_attempts().items()
-    if "postgresql" in attempt.databases and attempt.exists and not attempt.in_subprocess
+    if "postgresql" in attempt.databases and attempt.exists and not attempt.in_subprocess and name not in CRASHING
 }
 INVALID_SQL = {f"text: {name}" for name in SYNTAX_ERRORS}
 UNMAPPED: Any = SimpleNamespace(name="unmapped", schema=None)
@@ -106,7 +106,7 @@ def successful_attempts(database: Database, engine: sa.Engine, attempts: dict[st
 
 def test_row_security_alone_prevents_every_attempt_in_sql(database: Database) -> None:
     assert successful_attempts(database, database.secured.engine, ATTEMPTS) == sorted(
-        name for names in OPEN.values() for name in names
+        name for names in OPEN.values() for name in names if name not in CLOSED
     )
 
 
