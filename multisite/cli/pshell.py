@@ -28,6 +28,7 @@ from multisite.core.keys import DIRECTORY, SHIFTED_PATH
 from multisite.core.site import Site
 from multisite.errors import UnknownSite
 from multisite.sites.each_site import SITE_VARIABLE
+from multisite.sites.ini import with_distribution
 
 __all__ = ["run", "run_code", "setup"]
 
@@ -109,7 +110,7 @@ class _SiteShell(PShellCommand):  # type: ignore[misc]  # Pyramid has no types.
 
 def _bootstrap(site: Site, ini_uri: str, options: Any = None) -> Env:
     """Do what `pyramid.paster.bootstrap` does, with a request for `site` from the application's request factory."""
-    app = get_app(ini_uri, options=options)
+    app = get_app(with_distribution(ini_uri), options=options)
     registry = global_registries.last
     request = registry.queryUtility(IRequestFactory, default=Request).blank("/", environ=_environ(site))
     env: Env = prepare(request, registry)

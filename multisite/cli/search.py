@@ -6,7 +6,7 @@ import click
 
 from multisite.cli.progress import Progress
 from multisite.errors import MultisiteError
-from multisite.sites.ini import read_ini
+from multisite.sites.ini import read_ini, with_distribution
 
 __all__ = ["reindex_search"]
 
@@ -30,7 +30,7 @@ def reindex_search(ini_uri: str, host: str | None, every: bool) -> None:
     from multisite.page_cache import publish_changes
     from multisite.sites.operator_log import record_now
 
-    get_app(ini_uri)  # Imports the models of the application.
+    get_app(with_distribution(ini_uri))  # Imports the models of the application.
     from multisite.search.index import indexes
 
     if not indexes:

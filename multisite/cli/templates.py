@@ -12,7 +12,7 @@ from multisite.cli.output import print_hidden_files, print_json, record_as_dict
 from multisite.cli.progress import Progress
 from multisite.core import program
 from multisite.errors import MultisiteError
-from multisite.sites.ini import read_ini
+from multisite.sites.ini import read_ini, with_distribution
 
 if TYPE_CHECKING:
     from multisite.templates import SiteTemplates
@@ -226,7 +226,7 @@ def _load(uri: str) -> Any:
 
     from multisite.web.renderer import TEMPLATES
 
-    app = get_app(uri)
+    app = get_app(with_distribution(uri))
     # Middleware around the application, such as a pipeline, has no registry.
     registry = getattr(app, "registry", None) or global_registries.last
     if TEMPLATES not in registry:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from multisite.core.site import Site
 
-__all__ = ["Ini", "read_ini"]
+__all__ = ["Ini", "read_ini", "with_distribution"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read_ini(uri: str | Path) -> Ini:
             "MULTISITE_CONFIG"
         )
     try:
-        loader = plaster.get_loader(_with_distribution(str(uri)), protocols=["wsgi"])
+        loader = plaster.get_loader(with_distribution(str(uri)), protocols=["wsgi"])
         sections = loader.get_sections()
         app = _app_settings(loader, section)
         server = loader.get_settings("server:main")
@@ -128,7 +128,7 @@ def read_ini(uri: str | Path) -> Ini:
     return Ini(path, settings, database_url, *reachable, "alembic" in sections)
 
 
-def _with_distribution(uri: str) -> plaster.PlasterURL:
+def with_distribution(uri: str) -> plaster.PlasterURL:
     """Return `uri` with the distribution that reads ini files, so that plaster does not look through all of them.
 
     Without one, it reads the metadata of every installed distribution, a tenth of a second.

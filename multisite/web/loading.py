@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pyramid.paster import get_app
 
 from multisite.errors import MultisiteError
+from multisite.sites.ini import with_distribution
 from multisite.web.startup import without_requests
 
 __all__ = ["load", "reason_of"]
@@ -25,7 +26,7 @@ def load(uri: str) -> Any:
     """
     try:
         with without_requests():
-            return get_app(uri)
+            return get_app(with_distribution(uri))
     except MultisiteError:
         raise
     except Exception as error:

@@ -10,6 +10,7 @@ from plaster import loaders
 
 from multisite.sites import ini
 from multisite.sites.ini import read_ini
+from multisite.web.loading import load
 
 TEXT = """
 [DEFAULT]
@@ -33,7 +34,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_the_loader_is_the_one_that_plaster_finds(file: Path) -> None:
     for uri in (str(file), f"{file}#other", f"{file}?a=b", f"file+ini://{file}#main", f"pastedeploy://{file}"):
-        found = plaster.get_loader(ini._with_distribution(uri), protocols=["wsgi"])
+        found = plaster.get_loader(ini.with_distribution(uri), protocols=["wsgi"])
         expected = plaster.get_loader(uri, protocols=["wsgi"])
         assert type(found) is type(expected)
         assert (found.uri.path, found.uri.fragment) == (expected.uri.path, expected.uri.fragment)
@@ -62,4 +63,18 @@ def test_a_name_that_is_no_ini_file_is_an_error_as_before(tmp_path: Path) -> Non
         with pytest.raises(plaster.PlasterError) as before:
             plaster.get_loader(str(tmp_path / name), protocols=["wsgi"])
         with pytest.raises(type(before.value)):
-            plaster.get_loader(ini._with_distribution(str(tmp_path / name)), protocols=["wsgi"])
+            plaster.get_loader(ini.with_distribution(str(tmp_path / name)), protocols=["wsgi"])
+
+
+def test_an_application_is_loaded_without_a_look_at_other_distributions(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, schemes = loaders.find_loaders, []
+
+    def find_loaders(scheme: str, protocols: list[str] | None = None) -> object:
+        schemes.append(scheme)
+        return find(scheme, protocols)
+
+    monkeypatch.setattr(loaders, "find_loaders", find_loaders)
+    assert load(str(file)).registry.settings["multisite.sites_dir"] == str(file.parent / "sites")
+    assert set(schemes) == {"plaster_pastedeploy+file+ini"}
