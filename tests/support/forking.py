@@ -8,7 +8,6 @@ folder. So there is one between any two changes. Statements that read the schema
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import signal
@@ -23,17 +22,11 @@ from typing import Any, NamedTuple
 
 from ini_loaders import remember_loaders
 from paths import PYTHONPATH
-from warm import PRELOADED
+from start_costs import shorten_starts
+from warm import PRELOADED, import_all
 
 KILLED = -signal.SIGKILL
 """The exit code of a process that was killed."""
-
-LOADED_LATE = (
-    *("multisite.alembic.migrate", "multisite.check.application", "multisite.logs", "multisite.page_cache"),
-    *("multisite.sessions", "multisite.sites.removal", "multisite.static", "multisite.templates", "multisite.web"),
-    *("multisite.web.configure", "multisite.web.loading", "multisite.private_pages"),
-)
-"""What commands import when they need it, beside the libraries: of the 0.39 seconds of `remove-site`, 0.32."""
 
 _FILE_STEPS = ("open", "shutil.", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "os.scandir", "os.listdir")
 
@@ -81,7 +74,7 @@ class Forker:
 
 @contextmanager
 def forker(folder: Path, *modules: str) -> Iterator[Forker]:
-    """Yield a `Forker` for the folder, which imports further `modules` once; stop its process after the block."""
+    """Yield a `Forker` for the folder, which imports multisite and `modules` once; stop its process after the block."""
     environ = {**os.environ, "PYTHONPATH": PYTHONPATH}
     command = [sys.executable, "-W", "ignore:pkg_resources", __file__, *modules]
     with subprocess.Popen(
@@ -177,16 +170,18 @@ def _serve() -> None:
     import babel  # noqa: F401
     import idna  # noqa: F401
     import sqlalchemy as sa
-    from sqlalchemy import event
+    from sqlalchemy import event, orm
     from sqlalchemy.dialects import postgresql, sqlite  # noqa: F401
 
     from multisite.cli import main
     from multisite.sites.ini import read_ini
     from multisite.sites.validation import check_locale, check_timezone
 
-    for name in (*PRELOADED, *LOADED_LATE, *sys.argv[1:]):
-        importlib.import_module(name)
+    import_all(*PRELOADED, packages=["multisite"])
+    import_all(*sys.argv[1:])
+    orm.configure_mappers()
     remember_loaders()
+    shorten_starts()
     check_locale("en")
     check_timezone("UTC")
     read_ini("development.ini")

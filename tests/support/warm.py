@@ -18,6 +18,9 @@ import signal
 import socket
 import sys
 
+if False:  # As with TYPE_CHECKING, without importing typing.
+    from collections.abc import Collection
+
 PRELOADED = (
     *("alembic.command", "alembic.config", "argon2", "babel.dates", "babel.numbers", "bs4", "click"),
     *("concurrent.futures.thread", "defusedxml.ElementTree", "fsspec.implementations.local", "linkify_it"),
@@ -168,21 +171,28 @@ def _tell(connection: socket.socket, number: int) -> None:
         connection.sendall(number.to_bytes(4, "big"))
 
 
-def serve(address: str, packages: list[str]) -> None:
-    """Import the libraries and all modules of `packages`, and serve.
-
-    The code after `Server.serve` runs in forked processes.
-    """
-    import gc
+def import_all(*modules: str, packages: Collection[str] = ()) -> None:
+    """Import `modules`, and all modules of `packages`."""
     import pkgutil
     from importlib import import_module
 
-    for name in PRELOADED:
+    for name in modules:
         import_module(name)
     for name in packages:
         for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
             if not module.name.endswith("__main__"):
                 import_module(module.name)
+
+
+def serve(address: str, packages: Collection[str]) -> None:
+    """Import the libraries and all modules of `packages`, and serve.
+
+    The code after `Server.serve` runs in forked processes.
+    """
+    import gc
+    from importlib import import_module
+
+    import_all(*PRELOADED, packages=packages)
     import_module("ini_loaders").remember_loaders()
     import_module("plaster").get_loader("development.ini", protocols=["wsgi"])
     gc.collect()
