@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 from paths import ROOT
@@ -56,15 +57,23 @@ NO_NETWORK = {
 """Keep pip from the network: an index on a port on which nothing listens."""
 
 
+ENTRIES = 3
+"""How many entries of each demo site are copied: tests/system/test_docs.py imports all of them."""
+
+
 def copy_clone(folder: Path) -> Path:
-    """Copy the parts of this clone that dev.py needs to `folder`, without files of earlier runs."""
+    """Copy the parts of this clone that dev.py needs to `folder`, with some entries of each site."""
     folder.mkdir()
     for name in PARTS:
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, folder)
     for name in FOLDERS:
         if (ROOT / name).exists():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            # With the modules that are compiled already: here they would be compiled again for each clone.
+            shutil.copytree(ROOT / name, folder / name)
+    for content in folder.glob("sites/*/content"):
+        for path in sorted(content.glob("*.md"))[ENTRIES:]:
+            path.unlink()
     return folder
 
 
@@ -136,8 +145,10 @@ AS_A_USER = "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 1); os.execv(sy
 
 
 @contextmanager
-def serving(python: Path, folder: Path, port: int, **more: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """Run `dev.py serve` in its own process group, like a terminal; yield it and its first lines."""
+def serving(
+    python: Path, folder: Path, port: int, *, until: str = "To stop", **more: str
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Run `dev.py serve` in its own process group, like a terminal; yield it and its lines up to one with `until`."""
     with subprocess.Popen(
         [sys.executable, "-c", LISTENS_TO_CTRL_C, str(python), "dev.py", "serve", "--port", str(port)],
         cwd=folder,
@@ -154,7 +165,7 @@ def serving(python: Path, folder: Path, port: int, **more: str) -> Iterator[tupl
             lines = []
             for line in program.stdout:
                 lines.append(line.rstrip("\n"))
-                if line.startswith("To stop"):
+                if line.startswith((until, "To stop")):
                     break
             else:
                 raise AssertionError("\n".join(lines))
@@ -303,52 +314,75 @@ def test_the_first_run_replaces_an_incomplete_environment(first_run: list[str]) 
     assert "curl -H 'Host: garden.localhost'" in text
 
 
-@pytest.mark.usefixtures("first_run")
-def test_the_second_run_installs_and_imports_nothing(python: Path, clone: Path) -> None:
-    before = (clone / ".venv" / "install.log").stat()
+class SecondRun(NamedTuple):
+    """What `dev.py serve` did when everything was installed, without a network, until it was told to end."""
+
+    lines: list[str]
+    """Its first lines."""
+    port: int
+    installed_nothing: bool
+    statuses: set[int]
+    """Of the first requests, which came at the same time."""
+    printed: dict[str, str]
+    """The output of commands while the server ran."""
+    code: int
+    rest: str
+    """What it printed after its first lines."""
+    listens: bool
+    """Whether its port still accepted connections afterwards."""
+
+
+def multisite(clone: Path, command: str) -> str:
+    """Run a command of multisite in the clone, and return its output."""
+    words = [str(clone / ".venv" / "bin" / "multisite"), *command.split()]
+    return subprocess.run(words, cwd=clone, env=environment(), capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def second_run(python: Path, clone: Path, first_run: list[str]) -> SecondRun:
+    log = clone / ".venv" / "install.log"
+    before = log.stat()
     port = free_port()
     with serving(python, clone, port, **NO_NETWORK) as (program, lines):
-        assert get(port, "garden.localhost")[0] == 200
-        program.terminate()
-        program.communicate(timeout=60)
-    assert next(line for line in lines if line) == "Starting the server"
-    assert (clone / ".venv" / "install.log").stat() == before
-
-
-@pytest.mark.usefixtures("first_run")
-def test_commands_print_the_port_of_the_running_server(python: Path, clone: Path) -> None:
-    def multisite(*words: str) -> str:
-        command = [str(clone / ".venv" / "bin" / "multisite"), *words]
-        return subprocess.run(command, cwd=clone, env=environment(), capture_output=True, text=True, check=True).stdout
-
-    port = free_port()
-    with serving(python, clone, port) as (program, _):
-        assert f"Open http://fifth.localhost:{port}/\n" in multisite("add-site", "fifth.localhost")
-        assert f"http://fifth.localhost:{port}/\n" in multisite("show-site", "fifth.localhost")
-        link = re.search(r"http://fifth\.localhost:\d+/\?\S+", multisite("maintain-site", "fifth.localhost"))
-        assert link is not None
-        assert link[0].startswith(f"http://fifth.localhost:{port}/?")
-        program.terminate()
-        program.communicate(timeout=60)
-    assert "http://fifth.localhost:6543/\n" in multisite("show-site", "fifth.localhost")
-    multisite("remove-site", "fifth.localhost", "--yes")
-
-
-@pytest.mark.usefixtures("first_run")
-def test_concurrent_first_requests_cause_no_warning(python: Path, clone: Path) -> None:
-    """A browser opens six connections for each host, and waitress has four threads."""
-    port = free_port()
-    with serving(python, clone, port) as (program, _):
         with ThreadPoolExecutor(24) as pool:
-            answers = pool.map(get, [port] * 24, ["garden.localhost", "kitchen.localhost"] * 12)
-            assert {status for status, _ in answers} == {200}
+            answers = list(pool.map(get, [port] * 24, ["garden.localhost", "kitchen.localhost"] * 12))
+        commands = [f"{name} fifth.localhost" for name in ("add-site", "show-site", "maintain-site")]
+        printed = {command: multisite(clone, command) for command in commands}
         program.terminate()
         rest, _ = program.communicate(timeout=60)
-    assert "WARN" not in rest
+    with socket.socket() as probe:
+        listens = probe.connect_ex(("127.0.0.1", port)) == 0
+    statuses = {status for status, _ in answers}
+    return SecondRun(lines, port, log.stat() == before, statuses, printed, program.returncode, rest, listens)
+
+
+def test_the_second_run_installs_and_imports_nothing(second_run: SecondRun) -> None:
+    assert next(line for line in second_run.lines if line) == "Starting the server"
+    assert second_run.installed_nothing
+
+
+def test_concurrent_first_requests_cause_no_warning(second_run: SecondRun) -> None:
+    """A browser opens six connections for each host, and waitress has four threads."""
+    assert second_run.statuses == {200}
+    assert "WARN" not in second_run.rest
+
+
+def test_commands_print_the_port_of_the_running_server(second_run: SecondRun, clone: Path) -> None:
+    url = f"http://fifth.localhost:{second_run.port}/"
+    assert f"Open {url}\n" in second_run.printed["add-site fifth.localhost"]
+    assert f"{url}\n" in second_run.printed["show-site fifth.localhost"]
+    link = re.search(r"http://fifth\.localhost:\d+/\?\S+", second_run.printed["maintain-site fifth.localhost"])
+    assert link is not None
+    assert link[0].startswith(f"{url}?")
+    assert "http://fifth.localhost:6543/\n" in multisite(clone, "show-site fifth.localhost")
+
+
+def test_stopping_dev_py_stops_the_server(second_run: SecondRun) -> None:
+    assert (second_run.code, second_run.listens) == (143, False)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-@pytest.mark.usefixtures("first_run")
+@pytest.mark.usefixtures("second_run")
 def test_files_created_in_a_clone_are_ignored_by_git(clone: Path, tmp_path: Path) -> None:
     def git(*words: str) -> str:
         command = ["git", f"--git-dir={tmp_path / 'git'}", f"--work-tree={clone}", *words]
@@ -359,12 +393,9 @@ def test_files_created_in_a_clone_are_ignored_by_git(clone: Path, tmp_path: Path
     tracked = git("ls-files").splitlines()
     for host in HOSTS:
         assert any(name.startswith(f"sites/{host}/content/") for name in tracked)
-    assert [name for name in tracked if name.startswith((".venv", "var"))] == []
-    commands = ["add-site sixth.localhost", "add-site seventh.localhost", "remove-site seventh.localhost --yes"]
-    for words in commands:
-        subprocess.run(
-            [str(clone / ".venv" / "bin" / "multisite"), *words.split()], cwd=clone, env=environment(), check=True
-        )
+    assert [name for name in tracked if name.startswith((".venv", "var", "sites/fifth.localhost"))] == []
+    for command in ("add-site sixth.localhost", "remove-site fifth.localhost --yes"):
+        multisite(clone, command)
     assert (clone / "sites" / "sixth.localhost").is_dir()
     assert (clone / "sites" / ".trash").is_dir()
     assert git("status", "--porcelain", "--untracked-files=all").replace("A  ", "").splitlines() == tracked
@@ -374,27 +405,16 @@ def test_files_created_in_a_clone_are_ignored_by_git(clone: Path, tmp_path: Path
 
 
 @pytest.mark.usefixtures("first_run")
-def test_stopping_dev_py_stops_the_server(python: Path, clone: Path) -> None:
-    port = free_port()
-    with serving(python, clone, port) as (program, _):
-        program.terminate()
-        program.communicate(timeout=60)
-        assert program.returncode == 143
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-@pytest.mark.usefixtures("first_run")
 def test_changed_content_and_a_removed_database_are_noticed(python: Path, clone: Path) -> None:
     entry = next((clone / "sites" / "kitchen.localhost" / "content").glob("*.md"))
     entry.write_text(entry.read_text("utf-8") + "\nOne more sentence.\n", "utf-8")
-    with serving(python, clone, free_port()) as (_, lines):
+    with serving(python, clone, free_port(), until="Starting the server") as (_, lines):
         assert [line for line in lines if line.startswith("Importing")] == [
             "Importing the content of kitchen.localhost"
         ]
     for database in (clone / "var").glob("*.db*"):
         database.unlink()
-    with serving(python, clone, free_port()) as (_, lines):
+    with serving(python, clone, free_port(), until="Adding the site garden.localhost") as (_, lines):
         assert "Adding the site garden.localhost" in lines
 
 
@@ -412,7 +432,7 @@ def test_the_test_verb_passes_arguments_and_lists_skipped_tests(python: Path, cl
     assert "1 passed, 1 skipped" in done.stdout
     last = done.stdout.splitlines()[-2:]
     assert last == ["Skipped tests: 1", "skipped: tests.test_small::test_long: only with MULTISITE_SOAK=1"]
-    done = run_dev(python, clone, "test", "--soak")
+    done = run_dev(python, clone, "test", "--soak", "-n", "0")
     assert done.returncode == 1  # the exit code of pytest if a test fails
     assert done.stdout.splitlines()[-1] == "Skipped tests: none"
 
