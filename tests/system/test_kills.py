@@ -395,7 +395,7 @@ def check_restored_in_place(world: World, site_id: int, where: object) -> None:
     assert again.code == 0, (where, again)
     check_whole(world)
     folders = [name for name in world.folder.folders() if name.startswith("a.example")]
-    assert len(folders) == 1, folders
+    assert len(folders) == 1, (where, folders)
 
 
 def test_erase_killed_at_steps_leaves_nothing(world: World, archives: Path) -> None:
