@@ -136,3 +136,75 @@ def test_the_option_names_the_file(sqlite_sites: ContentSites, export: Path, tmp
     assert (done.exit_code, "none.yaml: cannot be read: No such file" in done.stderr) == (1, True)
     assert run("--redirects", str(tmp_path / "mine.yaml")).exit_code == 0
     assert redirects(sqlite_sites) == {"/x": ("/entries/post-1", 301)}
+
+
+ROUTES = """\
+routes:
+  /start/: {template: start, data: page.about}
+  /wiki/:
+    controller: channel
+    filter: tag:soil
+  /plain/: plain
+collections:
+  /blog/:
+    permalink: /blog/{year}/{month}/{day}/{primary_tag}/{slug}/
+    filter: featured:true
+  /:
+    permalink: /{primary_author}/{id}/
+    template: index
+  /odd/: {permalink: '/{colour}/{slug}/'}
+taxonomies:
+  tag: /topics/{slug}/
+  author: /author/{slug}/
+"""
+
+
+@pytest.mark.parametrize("place", ["export", "content/settings"])
+def test_addresses_of_routes_redirect(sqlite_sites: ContentSites, tmp_path: Path, place: str) -> None:
+    late = post(1, published_at="2024-05-31T23:00:00.000Z", html='<p><a href="/blog/2024/06/01/soil/post-1/">x</a></p>')
+    export = write_ghost(
+        tmp_path / "export" / "ghost.json",
+        late,
+        post(2, status="draft"),
+        post(3, "x", type="page", slug="about"),
+        users=[{"id": "1", "name": "Anna", "slug": "anna"}, {"id": "2", "name": "Ben", "slug": "ben"}],
+        settings=[{"key": "timezone", "value": "Europe/Berlin"}],
+    )
+    folder = tmp_path / place
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "routes.yaml").write_text(ROUTES, "utf-8")
+    uploads = Uploads(tmp_path / "content") if place != "export" else None
+    report = import_ghost(sqlite_sites.engine, sqlite_sites.garden, export, uploads=uploads)
+    number = f"{1:024x}"
+    assert redirects(sqlite_sites) == {
+        "/blog/2024/06/01/soil/post-1": ("/entries/post-1", 301),
+        f"/anna/{number}": ("/entries/post-1", 301),
+        "/start": ("/about/", 301),
+        "/topics/soil": ("/tags/soil-air", 301),
+        "/blog": ("/", 301),
+        "/blog/rss": ("/feed.xml", 301),
+        "/blog/page/*": ("/", 301),
+        "/odd": ("/", 301),
+        "/odd/rss": ("/feed.xml", 301),
+        "/odd/page/*": ("/", 301),
+    }
+    assert [note.text for note in report.notes] == [
+        "the permalink of the collection '/odd/' is not one of Ghost: '/{colour}/{slug}/'",
+        "the route '/wiki' shows 'channel', which is not in the export",
+        "the route '/plain' shows 'plain', which is not in the export",
+    ]
+    browser = sqlite_sites.browser(GARDEN)
+    assert browser.get("/blog/2024/06/01/soil/post-1/", status=301).location.endswith("/entries/post-1")
+    links = browser.get("/entries/post-1").html.select("main p a")
+    assert [link["href"] for link in links if link.text == "x"] == ["/entries/post-1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("routes: [", "line 1"), ("301:\n  /a: /b\n", "no routes of Ghost"), ("- a\n", "not a list of")],
+)
+def test_a_file_that_has_no_routes_is_refused(sqlite_sites: ContentSites, export: Path, text: str, reason: str) -> None:
+    (export.parent / "routes.yaml").write_text(text, "utf-8")
+    with pytest.raises(InvalidExport, match=reason) as error:
+        import_ghost(sqlite_sites.engine, sqlite_sites.garden, export)
+    assert "routes.yaml" in str(error.value)

@@ -17,6 +17,7 @@ from multisite.content.errors import InvalidArticle, NotAnEntry
 from multisite.content.exports.cards import drop_controls
 from multisite.content.exports.ghost_posts import GhostPost, Row, Tables, read_ghost, read_post
 from multisite.content.exports.ghost_redirects import find_redirects_file, ghost_redirects
+from multisite.content.exports.ghost_routes import GhostRoutes, find_routes_file, read_routes
 from multisite.content.exports.html import convert_html
 from multisite.content.exports.index import ExportIndex, open_index
 from multisite.content.exports.links import OldBlog, Rewriter
@@ -84,8 +85,9 @@ def import_ghost(  # noqa: PLR0913  # One argument for each option of the comman
     tables = read_ghost(path)
     with closing(Session(engine, info={"site": site})) as session, open_index(session, zone) as index:
         index.prefix = "urn:uuid:"
-        _survey(tables, index, zone)
-        rules = _redirects(path, redirects, uploads, index, notes)
+        routes = _read_routes(path, uploads, notes)
+        _survey(tables, index, zone, routes)
+        rules = _redirects(path, redirects, uploads, index, notes, routes)
         importer = UploadImporter(uploads or Uploads(), session, site, index, commits=not (strict or dry_run))
         reader = _Reader(tables, index, notes, importer)
         save_articles(session, site, reader.read_all(progress), report, strict=strict, redirects=rules)
@@ -93,8 +95,18 @@ def import_ghost(  # noqa: PLR0913  # One argument for each option of the comman
     return report
 
 
+def _read_routes(export: Path, uploads: Uploads | None, notes: ExportNotes) -> GhostRoutes:
+    file = find_routes_file(export, uploads.folder if uploads else None)
+    return GhostRoutes() if file is None else read_routes(file, lambda text: notes.note(None, "address", text))
+
+
 def _redirects(
-    export: Path, given: Path | None, uploads: Uploads | None, index: ExportIndex, notes: ExportNotes
+    export: Path,
+    given: Path | None,
+    uploads: Uploads | None,
+    index: ExportIndex,
+    notes: ExportNotes,
+    routes: GhostRoutes,
 ) -> Iterator[Rule]:
     """Return the redirects of the blog's own addresses and then, since they come first in Ghost, those of its file."""
 
@@ -103,10 +115,11 @@ def _redirects(
 
     file = given or find_redirects_file(export, uploads.folder if uploads else None)
     of_file = [] if file is None else list(ghost_redirects(file, index, on_invalid))
-    return chain(old_addresses(index, "", _LISTS, on_invalid), of_file)
+    lists = _LISTS | routes.lists(index, on_invalid)
+    return chain(old_addresses(index, "", lists, on_invalid), of_file)
 
 
-def _survey(tables: Tables, index: ExportIndex, zone: ZoneInfo) -> None:
+def _survey(tables: Tables, index: ExportIndex, zone: ZoneInfo, routes: GhostRoutes) -> None:
     """Choose the slugs of all posts, since a post may link to a later one."""
     for row in tables.posts:
         try:
@@ -118,6 +131,10 @@ def _survey(tables: Tables, index: ExportIndex, zone: ZoneInfo) -> None:
         if post.draft:
             continue  # Nobody had its address.
         index.add_address(post.slug if is_page_slug(post.slug) else f"/{post.slug}", slug)
+        if not is_page_slug(post.slug):
+            when = None if post.published is None else local_time(post.published, tables.zone or zone)
+            for address in routes.addresses(post.permalink_parts, when):
+                index.add_address(address, slug)
         for nicename, name in post.tag_slugs:
             if nicename and slugify(name):
                 index.add_tag("tag", nicename, slugify(name), used=True)

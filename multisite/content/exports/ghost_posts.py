@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from multisite.content.errors import InvalidArticle, InvalidExport, NotAnEntry
 from multisite.content.exports.documents import post_html
@@ -37,7 +38,8 @@ _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 class GhostPost:
     """A post or page of the blog.
 
-    `published` is None only for drafts and pages; `image` is the URL of the feature image.
+    `published` is None only for drafts and pages; `image` is the URL of the feature image. `permalink_parts` are those
+    of its address, by the names in `routes.yaml`.
     """
 
     source: str
@@ -56,6 +58,7 @@ class GhostPost:
     tags: tuple[str, ...]
     tag_slugs: tuple[tuple[str, str], ...]
     author: str | None
+    permalink_parts: Mapping[str, str]
     lost: tuple[str, ...]
 
 
@@ -68,6 +71,8 @@ class Tables:
     tags: dict[str, list[Row]] = field(default_factory=dict)
     authors: dict[str, list[Row]] = field(default_factory=dict)
     users: dict[str, Row] = field(default_factory=dict)
+    zone: ZoneInfo | None = None
+    """The time zone of the blog, None if it is not known."""
 
 
 def read_ghost(path: Path) -> Tables:
@@ -119,6 +124,7 @@ def _tables(data: Row) -> Tables:
         posts=_rows(data, "posts"),
         meta={_key(row, "post_id"): row for row in _rows(data, "posts_meta")},
         users=users,
+        zone=_zone(data),
     )
     for row in sorted(_rows(data, "posts_tags"), key=_order):
         if tag := tags.get(_key(row, "tag_id")):
@@ -188,8 +194,26 @@ def read_post(row: Row, tables: Tables) -> GhostPost:
         tags=read_names({"tags": [name for name in names if slugify(name)]}, "tags", "tag"),
         tag_slugs=tuple((read_text_field(tag, "slug"), read_text_field(tag, "name")) for tag in tags),
         author=_author(row, tables.authors.get(number, []), tables.users),
+        permalink_parts=_permalink_parts(row, number, tags, tables),
         lost=tuple(lost),
     )
+
+
+def _permalink_parts(row: Row, number: str, tags: list[Row], tables: Tables) -> dict[str, str]:
+    authors = tables.authors.get(number) or [tables.users.get(_key(row, "author_id"), {})]
+    author = read_text_field(authors[0], "slug")
+    tag = read_text_field(tags[0], "slug") if tags else "all"
+    slug = read_text_field(row, "slug")
+    return {"id": number, "slug": slug, "author": author, "primary_author": author, "primary_tag": tag}
+
+
+def _zone(data: Row) -> ZoneInfo | None:
+    names = ("timezone", "active_timezone", "activeTimezone")
+    found = next((row.get("value") for row in _rows(data, "settings") if row.get("key") in names), None)
+    try:
+        return ZoneInfo(found) if isinstance(found, str) and found else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def _is_page(row: Row) -> bool:
