@@ -139,8 +139,14 @@ CITUS_WAYS = {
 CRASHING = (
     frozenset(
         {
+            "objects: joinedload of an unscoped table",
+            "reads: anti-join",
+            "reads: cross join",
             "reads: full join within an outer join",
+            "reads: join of an outer join",
             "reads: outer join of a join",
+            "reads: outer join of an outer join",
+            "text: statement hint OR, outer join from an unscoped table",
             "text: suffix OR, outer join from an unscoped table",
         }
     )

@@ -66,6 +66,8 @@ DIFFERENCES = {
     "test_sites.py::test_the_number_of_queries_does_not_grow_with_the_sites": _OBSERVED,
     "test_sites.py::test_who_only_looks_sees_no_secret_setting": _PATCHED,
     "test_theme_pages.py::test_an_application_without_previews_has_no_button": _PATCHED,
+    "test_large_sites.py::test_sqlite_executes_as_many_instructions_for_a_large_site": _OBSERVED,
+    "test_large_sites.py::test_tags_are_found_by_their_entries": _OBSERVED,
     "test_theme_pages.py::test_the_console_shows_what_another_machine_has_pushed": _MACHINES,
     "test_editor_entries.py::test_what_is_typed_is_kept_and_changes_nothing_else": _CACHED,
     "test_editor_media.py::test_forms_that_no_browser_sends_are_refused": _PATCHED,
@@ -88,8 +90,8 @@ DIFFERENCES = {
 """Tests that do not pass with two workers, by the beginning of their ids, and why."""
 
 
-_SOMETIMES = {_MOMENT, _REPLACED}
-"""The reasons for which a test fails in some runs or in some of its cases."""
+_SOMETIMES = {_MOMENT, _OBSERVED, _REPLACED}
+"""The reasons for which a test fails in some of its cases, or depending on whose turn it is."""
 
 
 def mark_expected(items: list[pytest.Item]) -> None:
