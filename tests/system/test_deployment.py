@@ -18,6 +18,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,14 @@ def server(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield found
 
 
+@pytest.fixture(scope="module")
+def gunicorn(server: Server) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run gunicorn, and return its process and its port."""
+    port = free_port()
+    with server.gunicorn(port) as process:
+        yield process, port
+
+
 def commands_of_the_page(heading: str) -> list[str]:
     text = PAGE.read_text("utf-8")
     part = text[text.index(f"## {heading}\n") :]
@@ -152,29 +161,30 @@ def test_the_page_has_no_other_examples() -> None:
     assert {snippet.language for snippet in snippets(PAGE)} == {"console"}
 
 
-def test_a_reload_replaces_the_workers_without_a_failed_request(server: Server) -> None:
-    port = free_port()
-    with server.gunicorn(port) as process:
-        pages: list[int | None] = []
-        done = threading.Event()
+def test_a_reload_replaces_the_workers_without_a_failed_request(
+    gunicorn: tuple[subprocess.Popen[bytes], int],
+) -> None:
+    process, port = gunicorn
+    pages: list[int | None] = []
+    done = threading.Event()
 
-        def visit() -> None:
-            while not done.wait(0.02):
-                pages.append(status(port))
+    def visit() -> None:
+        while not done.wait(0.02):
+            pages.append(status(port))
 
-        visitors = [threading.Thread(target=visit) for _ in range(3)]
-        before = workers(process.pid)
+    visitors = [threading.Thread(target=visit) for _ in range(3)]
+    before = workers(process.pid)
+    for visitor in visitors:
+        visitor.start()
+    try:
+        os.kill(process.pid, signal.SIGHUP)
+        wait_until(lambda: len(workers(process.pid)) == 2 and not workers(process.pid) & before)
+    finally:
+        done.set()
         for visitor in visitors:
-            visitor.start()
-        try:
-            os.kill(process.pid, signal.SIGHUP)
-            wait_until(lambda: len(workers(process.pid)) == 2 and not workers(process.pid) & before)
-        finally:
-            done.set()
-            for visitor in visitors:
-                visitor.join()
-        assert len(before) == 2
-        assert set(pages) == {200}
+            visitor.join()
+    assert len(before) == 2
+    assert set(pages) == {200}
 
 
 def workers(pid: int) -> set[int]:
@@ -183,17 +193,19 @@ def workers(pid: int) -> set[int]:
     return {int(child) for child in found.split()}
 
 
-def test_each_query_of_the_dashboard_has_a_result_in_prometheus(server: Server, tmp_path: Path) -> None:
+def test_each_query_of_the_dashboard_has_a_result_in_prometheus(
+    gunicorn: tuple[subprocess.Popen[bytes], int], tmp_path: Path
+) -> None:
     prometheus = shutil.which("prometheus")
     if prometheus is None:
         pytest.skip("no prometheus on this machine (Debian: apt-get install prometheus)")
     text = (DEPLOY / "prometheus.yml").read_text("utf-8").replace("15s", "1s")
-    port, own = free_port(), free_port()
+    (_process, port), own = gunicorn, free_port()
     text = text.replace('"worker-1:6543", "worker-2:6543"', f'"127.0.0.1:{port}"')
     (tmp_path / "prometheus.yml").write_text(text, "utf-8")
     command = [prometheus, f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'data'}",
                f"--web.listen-address=127.0.0.1:{own}"]  # fmt: skip
-    with server.gunicorn(port), running(command, own, tmp_path / "log"):
+    with running(command, own, tmp_path / "log"):
         missing = set(dashboard_queries())
         # There were no errors, so the query for them has no result. That for all requests differs in one label.
         (errors,) = (query for query in missing if "5xx" in query)
@@ -226,11 +238,13 @@ def has_result(port: int, query: str) -> bool | None:
     return any(value["value"][1] != "NaN" for value in found)
 
 
-def test_neither_a_killed_worker_nor_a_reload_of_caddy_costs_a_page(server: Server, tmp_path: Path) -> None:
+def test_neither_a_killed_worker_nor_a_reload_of_caddy_costs_a_page(
+    server: Server, gunicorn: tuple[subprocess.Popen[bytes], int], tmp_path: Path
+) -> None:
     caddy = shutil.which("caddy")
     if caddy is None:
         pytest.skip("no caddy on this machine (Debian: apt-get install caddy)")
-    port, storage, *ports = free_port(), tmp_path / "caddy", free_port(), free_port(), free_port()
+    port, storage, *ports = free_port(), tmp_path / "caddy", free_port(), free_port(), gunicorn[1]
     text = (DEPLOY / "Caddyfile").read_text("utf-8")
     text = text.replace(
         "{\n", f"{{\n\tadmin 127.0.0.1:{free_port()}\n\thttps_port {port}\n\thttp_port {free_port()}\n", 1
@@ -245,7 +259,8 @@ def test_neither_a_killed_worker_nor_a_reload_of_caddy_costs_a_page(server: Serv
     configuration = ["--config", str(tmp_path / "Caddyfile"), "--adapter", "caddyfile"]
     command = [caddy, "run", *configuration]
     with ExitStack() as stack:
-        killed, *_ = [stack.enter_context(server.gunicorn(each)) for each in ports]
+        with ThreadPoolExecutor() as pool:
+            killed, _other = pool.map(stack.enter_context, [server.gunicorn(each) for each in ports[:2]])
         stack.enter_context(running(command, port, tmp_path / "log", **environ))
         root = storage / "pki/authorities/local/root.crt"
         wait_until(root.is_file)
