@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from multisite.content.errors import InvalidArticle
 from multisite.content.imports.dates import parse_date
 from multisite.content.imports.importing import import_entries
-from multisite.content.markup.dialects import Dialect
+from multisite.content.markup.dialects import Dialect, prepare
 from multisite.content.markup.markdown import render
 from multisite.content.models import Entry
 from multisite.content.redirects import list_redirects
@@ -59,6 +59,13 @@ def test_markdown_in_an_element_on_one_line_is_parsed() -> None:
     for value in ("1", "span", "block"):
         assert "<em>s</em>" in html(f'<div class="x" markdown="{value}">*s*</div>\n\nText', "kramdown")
     assert "*s*" in html("<div>*s*</div>", "kramdown")
+
+
+def test_an_element_with_many_attributes_does_not_block_an_import() -> None:
+    # Without limits in the expressions, each would take hours.
+    for start in ("<div", "<p", "<div class=x>\n<section"):
+        source = start + " markdown=1" * 100_000
+        assert prepare(source, "kramdown") == source
 
 
 def test_hugo_links_addresses_of_mail() -> None:

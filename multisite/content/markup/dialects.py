@@ -39,16 +39,16 @@ Dialect = Literal["commonmark", "html", "kramdown", "goldmark", "python-markdown
 _WITHOUT_PLUGINS = ("commonmark", "html")
 
 _PARSED_HTML = re.compile(
-    r"""^(<[a-z][a-z0-9]*(?:\s[^<>\n]*)?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]*>)[ \t]*\n(?!\n)""",
+    r"""^(<[a-z][a-z0-9]*(?:\s[^<>\n]{0,300})?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]{0,300}>)[ \t]*\n(?!\n)""",
     re.MULTILINE | re.IGNORECASE,
 )
 _TASK = re.compile(r"\[([ xX])\]\s+")
 _HTML_PARAGRAPH = re.compile(
-    r"""^<p(?:\s[^<>\n]*)?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]*>(.*)</p>[ \t]*$""",
+    r"""^<p(?:\s[^<>\n]{0,300})?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]{0,300}>(.*)</p>[ \t]*$""",
     re.MULTILINE | re.IGNORECASE,
 )
 _HTML_LINE = re.compile(
-    r"""^(<(div|section|article|aside|center)(?:\s[^<>\n]*)?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]*>)"""
+    r"""^(<(div|section|article|aside|center)(?:\s[^<>\n]{0,300})?\smarkdown=["']?(?:1|block|span)["']?[^<>\n]{0,300}>)"""
     r"(.*)(</\2>)[ \t]*$",
     re.MULTILINE | re.IGNORECASE,
 )
@@ -57,7 +57,7 @@ _HEADING_END = re.compile(r"^(#{1,6}[^\n]*?[^#\\\n])#+[ \t]*$", re.MULTILINE)
 
 
 _BARE_WWW = re.compile(r"(?<![\w./])www\.\w", re.ASCII)
-_BARE_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}\.\w", re.ASCII)
+_BARE_EMAIL = re.compile(r"(?<=[\w.+-])@[\w-]{1,63}\.\w", re.ASCII)
 _WWW = re.compile(
     r"""(?:[\w-]{1,63}\.){1,9}[a-z]{2,20}(?![\w-])(?:[/?#](?:[^\s<>()"']*[^\s<>()"'.,;:!?*_~])?)?""", re.IGNORECASE
 )
