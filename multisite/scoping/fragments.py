@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from multisite.scoping.lexical import keyword, tokens
+from multisite.scoping.lexical import NUL, keyword, tokens
 
 __all__ = ["has_single_do", "is_limited", "is_limited_on", "is_self_contained", "is_single_value"]
 
@@ -42,6 +42,8 @@ def is_self_contained(text: str, dialect: str, *, with_comments: bool = False) -
     """
     if _PLAIN(text):
         return True
+    if NUL in text:
+        return False
     depth = 0
     for kind, part in tokens(text, dialect):
         if kind == "odd" or (kind == "comment" and (part == "/*" or has_nested_comment(part, dialect))):

@@ -12,7 +12,10 @@ from functools import lru_cache
 
 from multisite.core.lazy import lazy_pattern
 
-__all__ = ["keyword", "tokens"]
+__all__ = ["NUL", "keyword", "tokens"]
+
+NUL = "\0"
+"""The character at which a driver may cut SQL off, in quotes too. No database allows it anywhere."""
 
 # The ASCII characters that are no letters. Each class is the negation of such characters: a class with a range up to
 # U+10FFFF takes milliseconds to compile, which every process would spend at its start.

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from multisite.scoping.errors import UnscopedStatement
+from multisite.scoping.lexical import NUL
 
 __all__ = ["SQL_IN_PLACE_OF_A_NAME", "checked_names"]
 
@@ -38,7 +39,9 @@ class _CheckedNames(_Preparer):
         Raises:
             UnscopedStatement: it is SQL, and the statement has already been scanned.
         """
-        if getattr(ident, "quote", None) is False and not (ident.isidentifier() or _SCHEMA_TO_COME(ident)):
+        is_sql = getattr(ident, "quote", None) is False and not (ident.isidentifier() or _SCHEMA_TO_COME(ident))
+        # At a NUL, a driver may cut the statement off, also inside quotes.
+        if is_sql or NUL in ident:
             self.has_sql = True
             if self.is_finished:
                 raise UnscopedStatement(f"{SQL_IN_PLACE_OF_A_NAME} cannot be limited to a site: let it be quoted")

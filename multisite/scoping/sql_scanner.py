@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from multisite.scoping.column import SITE_PARAMETER
 from multisite.scoping.fragments import has_nested_comment
-from multisite.scoping.lexical import keyword, tokens
+from multisite.scoping.lexical import NUL, keyword, tokens
 
 __all__ = ["SqlScan", "scan_sql"]
 
@@ -81,6 +81,9 @@ def scan_sql(sql: str, dialect: str) -> SqlScan:
     scan = _Scanner(found, dialect).scan
     if any(kind == "comment" and has_nested_comment(text, dialect) for kind, text in found):
         scan.fault = "a comment within a comment"
+    elif NUL in sql:
+        # libpq reads a C string: what follows, such as a limit, would be cut off.
+        scan.fault = "SQL with a NUL, at which a driver may end it,"
     elif any(kind == "odd" for kind, text in found):
         scan.fault = "a string or a parameter of which the end is not clear"
     scan.first_keywords = set(_first_keywords(found))

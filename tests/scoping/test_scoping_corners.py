@@ -432,13 +432,31 @@ def test_reads_by_the_rules_of_each_database() -> None:
     assert scan_sql("SELECT [ FROM ] FROM [t], `u`, 'v'", "sqlite").tables == ["t", "u", "v"]
 
 
+CUT: dict[str, Any] = {
+    "text in ON": select(Book.secret).join(Author, text("1=1 \0")),
+    "literal column in ON": select(Book.secret).join(Author, literal_column("1=1 \0") == literal_column("1")),
+    "string in ON": select(Book.secret).join(Author, text("1=1 -- '\0'")),
+    "quoted name in ON": select(Book.secret).join(books.alias("b"), text('1=1 OR "\0" IS NULL')),
+    "literal in ON": select(Book.secret).join(Author, sa.literal("1\0", literal_execute=True) == "1"),
+    "text of its own": text("SELECT name FROM countries \0"),
+    "prefix": sa.update(Book).values(stock=7).prefix_with("/* \0 */"),
+}
+"""Statements with a NUL: a driver may pass the SQL on as a C string, which ends there, before its WHERE."""
+
+
+@pytest.mark.parametrize("way", CUT)
+def test_sql_that_a_driver_may_cut_short_is_refused(library: Library, way: str) -> None:
+    with library.session(ONE) as session, pytest.raises(UnscopedStatement):
+        session.execute(CUT[way])
+
+
 @pytest.mark.parametrize("sql", ["a", "(a) AND (b)", "')'", '")"', "/* ) */ 1", "''';'''", "a - b"])
 def test_whole_fragments(sql: str) -> None:
     assert is_self_contained(sql, "sqlite")
     assert is_self_contained(sql, "postgresql")
 
 
-@pytest.mark.parametrize("sql", ["a) OR (b", "(a", "a --", "/* a", "'a", '"a', "a; b", "'a' '"])
+@pytest.mark.parametrize("sql", ["a) OR (b", "(a", "a --", "/* a", "'a", '"a', "a; b", "'a' '", "a \0", "'\0'"])
 def test_broken_fragments(sql: str) -> None:
     assert not is_self_contained(sql, "sqlite")
     assert not is_self_contained(sql, "postgresql")
