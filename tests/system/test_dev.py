@@ -69,8 +69,8 @@ def copy_clone(folder: Path) -> Path:
             shutil.copy(ROOT / name, folder)
     for name in FOLDERS:
         if (ROOT / name).exists():
-            # With the modules that are compiled already: here they would be compiled again for each clone.
-            shutil.copytree(ROOT / name, folder / name)
+            # With the compiled modules, which each clone would compile again; without those that are being written.
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     for content in folder.glob("sites/*/content"):
         for path in sorted(content.glob("*.md"))[ENTRIES:]:
             path.unlink()
