@@ -16,9 +16,8 @@ import inspect
 import secrets as random
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyramid.authentication import AuthTktCookieHelper
 from pyramid.csrf import CookieCSRFStoragePolicy
 from pyramid.request import Request
 from pyramid.session import SignedCookieSessionFactory
@@ -32,6 +31,9 @@ from multisite.web.cookie_sessions import SignedCookieSessions
 from multisite.web.request import escape_path
 from multisite.web.secrets import SECRETS, secrets_of
 from multisite.web.signer import Signer
+
+if TYPE_CHECKING:
+    from pyramid.authentication import AuthTktCookieHelper
 
 __all__ = ["PerSite", "cookie_name", "per_site", "read_cookies"]
 
@@ -233,6 +235,8 @@ def _factory_name(factory: Any) -> str:
 
 
 def _make_default(factory: Callable[..., Any], keys: Sequence[bytes], arguments: dict[str, Any]) -> Any:
+    from pyramid.authentication import AuthTktCookieHelper  # Not at the start: most applications have sessions only.
+
     made = factory(**arguments)
     if isinstance(made, AuthTktCookieHelper):
         # The helper calls this attribute to parse a ticket.

@@ -7,13 +7,13 @@ an invalid row, logs it, and serves the rest.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from multisite.core import domains, program
 from multisite.core.domains import Domain
+from multisite.core.lazy import lazy_pattern
 from multisite.errors import InvalidHost, escape_for_message
 
 __all__ = ["AVAILABILITIES", "KINDS", "STATUSES", "domain_row_error", "is_theme_name", "log_once", "site_row_error"]
@@ -30,7 +30,7 @@ MAX_LOGGED = 1000
 
 _logged: dict[str, None] = {}
 
-_THEME_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_THEME_NAME = lazy_pattern(r"[a-z0-9][a-z0-9_-]{0,63}")
 """The same rule as the CHECK of the column `theme`."""
 
 

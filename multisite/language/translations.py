@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from typing import NamedTuple
 from mako.exceptions import TemplateLookupException
 from pyramid.i18n import Localizer, Translations
 
+from multisite.core.lazy import lazy_pattern
 from multisite.core.lru_cache import LRUCache
 from multisite.core.site import Site
 from multisite.templates import SiteTemplates
@@ -31,7 +31,7 @@ FOLDER = "locale"
 MAX_CATALOG_BYTES = 10_000_000
 """Maximum size of a catalog: ten times the largest ones of desktop environments."""
 
-_NAME = re.compile(r"[A-Za-z0-9]{1,8}(?:[_-][A-Za-z0-9]{1,8}){0,4}")
+_NAME = lazy_pattern(r"[A-Za-z0-9]{1,8}(?:[_-][A-Za-z0-9]{1,8}){0,4}")
 
 Signature = tuple[tuple[Path, tuple[int, ...]], ...]
 

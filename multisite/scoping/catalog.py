@@ -9,6 +9,7 @@ from time import monotonic
 
 from sqlalchemy.engine import Connection
 
+from multisite.core.lazy import lazy_pattern
 from multisite.directory.tables import version_table
 from multisite.scoping.relations import relations
 from multisite.scoping.tables import tables
@@ -25,7 +26,7 @@ changes that this process had made by then, and the time (`time.monotonic`)."""
 NO_SITES_SECONDS = 1.0
 """How long that result is trusted: another process may create the tables at any time, without notice."""
 
-_MAKES_TABLES = re.compile(r"\b(?:create|alter|attach|rename)\b", re.IGNORECASE)
+_MAKES_TABLES = lazy_pattern(r"\b(?:create|alter|attach|rename)\b", re.IGNORECASE)
 
 _change_numbers = count(1)
 _changes = 0

@@ -10,8 +10,9 @@ Nothing here runs unless a statement has failed, with psycopg as its driver.
 
 from __future__ import annotations
 
-import re
 from typing import Any
+
+from multisite.core.lazy import lazy_pattern
 
 __all__ = ["as_on_one_server"]
 
@@ -29,10 +30,10 @@ _INTERNAL = {
 }
 """What the coordinator reports as an internal error: the class in psycopg and the SQLSTATE, by words of the message."""
 
-_SHARD = re.compile(r'"(\w+)_\d{6,}"')
+_SHARD = lazy_pattern(r'"(\w+)_\d{6,}"')
 """Matches the name of a shard, or of a constraint of one: Citus numbers shards from 102008."""
 
-_CONSTRAINT = re.compile(r'constraint "([^"]+)"')
+_CONSTRAINT = lazy_pattern(r'constraint "([^"]+)"')
 
 _JOIN = "compare site_id of both tables too: .where(a.site_id == b.site_id)"
 

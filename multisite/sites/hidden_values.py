@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from multisite.core.lazy import lazy_pattern
+
 __all__ = ["HIDDEN", "MAX_TEXT_CHARACTERS", "SECRET_WORDS", "is_secret_name", "shown_text", "without_secrets"]
 
 HIDDEN = "(hidden)"
@@ -23,8 +25,8 @@ SECRET_WORDS = frozenset(
 MAX_TEXT_CHARACTERS = 2_000
 """Longer texts are truncated: the log says what changed, and keeps no copy of it."""
 
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_PASSWORD_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+@", re.IGNORECASE)
+_WORDS = lazy_pattern(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_PASSWORD_IN_URL = lazy_pattern(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+@", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from mako.exceptions import TopLevelLookupException
 
+from multisite.core.lazy import lazy_pattern
 from multisite.errors import escape_for_message
 
 __all__ = ["canonical", "layer_path", "qualified_uri", "split", "split_below"]
@@ -32,7 +33,7 @@ PARENT = "parent:"
 Templates can therefore not use asset specs of a package called `parent`.
 """
 
-_BELOW = re.compile(r"below-(site|theme|shared[0-9]*|package):(?!below-)(.+)", re.DOTALL)
+_BELOW = lazy_pattern(r"below-(site|theme|shared[0-9]*|package):(?!below-)(.+)", re.DOTALL)
 
 
 @lru_cache(maxsize=4096)

@@ -10,11 +10,12 @@ import logging
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyramid.interfaces import IAuthenticationPolicy, ICSRFStoragePolicy, ISecurityPolicy, ISessionFactory
 
-from multisite.core.finding import Finding
+if TYPE_CHECKING:
+    from multisite.core.finding import Finding
 
 __all__ = ["check_credentials", "find_unscoped_credentials"]
 
@@ -57,6 +58,8 @@ def _unscoped(parts: dict[str, Any]) -> Iterator[Finding]:
             tickets = _imported_class("pyramid.authentication", "AuthTktCookieHelper")
             is_shared = isinstance(part, (*tickets, *_imported_class("pyramid.csrf", "CookieCSRFStoragePolicy")))
         if is_shared:
+            from multisite.core.finding import Finding  # Hardly any application has one.
+
             yield Finding(
                 "shared-credentials",
                 f"{name} ({_qualified_name(part)})",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
 from pyramid.registry import Registry
 
+from multisite.core.lazy import lazy_pattern
 from multisite.sites.archive.contents import Key, SiteContents, SitePart, SiteReference
 
 __all__ = ["add_site_export", "add_site_reference", "add_site_text", "includeme", "site_contents"]
@@ -17,7 +17,7 @@ __all__ = ["add_site_export", "add_site_reference", "add_site_text", "includeme"
 SITE_CONTENTS = "multisite.site_contents"
 """Registry key of the `SiteContents`."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_NAME = lazy_pattern(r"[a-z][a-z0-9_-]{0,63}")
 
 
 def add_site_reference(

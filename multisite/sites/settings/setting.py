@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from multisite.core.lazy import lazy_pattern
 from multisite.sites.hidden_values import shown_text
 from multisite.sites.settings.types import MAX_VALUE_CHARACTERS, SettingType, setting_type_for
 
@@ -18,7 +18,7 @@ SITE_COLUMNS = ("locale", "timezone")
 THEME_PREFIX = "theme."
 """The names of the settings that a theme declares begin with this."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+_NAME = lazy_pattern(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 _MAX_NAME_CHARACTERS = 64
 
 

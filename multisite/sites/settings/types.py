@@ -13,14 +13,17 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any, get_args, get_origin
 
+from multisite.core.lazy import lazy_pattern
+
 __all__ = ["MAX_VALUE_CHARACTERS", "SettingType", "setting_type_for"]
 
 MAX_VALUE_CHARACTERS = 10_000
 """The maximum length of a value's text, which is kept in memory with its site."""
 
-_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
-_DECIMAL = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})", re.ASCII)
-_FLOAT = re.compile(rf"{_DECIMAL.pattern}([eE][+-]?\d{{1,3}})?", re.ASCII)
+_INTEGER = lazy_pattern(r"[+-]?\d{1,18}", re.ASCII)
+_DIGITS = r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})"
+_DECIMAL = lazy_pattern(_DIGITS, re.ASCII)
+_FLOAT = lazy_pattern(rf"{_DIGITS}([eE][+-]?\d{{1,3}})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
