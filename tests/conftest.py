@@ -19,6 +19,7 @@ import pytest
 import site_keys
 import sqlalchemy as sa
 import two_workers
+import two_workers_differences
 from databases import (
     closing_engine,
     forget_statements,
@@ -109,7 +110,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for_another.add(item)
     if site_keys.KEYS:
         site_keys.mark_expected(items)
-    two_workers.mark_expected(items)
+    two_workers_differences.mark_expected(items)
     if for_another:
         config.hook.pytest_deselected(items=list(for_another))
         items[:] = [item for item in items if item not in for_another]
