@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from databases import closing_engine
+from databases import closing_engine, fill_database
 from scoped_models import ONE, TWO, Library, build_library
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
@@ -21,14 +21,18 @@ from multisite.scoping.tables import OWN_TABLES, PRIVATE_TABLES
 @pytest.fixture
 def library(database_url: str) -> Iterator[Library]:
     with closing_engine(database_url) as engine:
-        made = build_library(engine)
-        with all_sites("plant settings"), engine.begin() as connection:
-            connection.execute(
-                sa.insert(SettingRow),
-                [{"site_id": site.id, "name": "api_key", "value": f"secret-{site.id}"} for site in (ONE, TWO)],
-            )
-            connection.execute(sa.insert(ChangeRow), [{"site_id": each, "version": 7 + each} for each in (0, 1, 2)])
-        yield made
+        fill_database(engine, plant_settings)
+        yield Library(engine)
+
+
+def plant_settings(engine: sa.Engine) -> None:
+    build_library(engine)
+    with all_sites("plant settings"), engine.begin() as connection:
+        connection.execute(
+            sa.insert(SettingRow),
+            [{"site_id": site.id, "name": "api_key", "value": f"secret-{site.id}"} for site in (ONE, TWO)],
+        )
+        connection.execute(sa.insert(ChangeRow), [{"site_id": each, "version": 7 + each} for each in (0, 1, 2)])
 
 
 def test_every_own_table_is_known_by_its_name() -> None:

@@ -40,7 +40,7 @@ from row_security import (
     secured,
     write_ini,
 )
-from scoped_models import ONE, TWO, Book, Library, build_library
+from scoped_models import ONE, TWO, Book, Library, build_library, plant_library
 from sqlalchemy.orm import Session
 
 import multisite.alembic  # noqa: F401  # Adds the operations.
@@ -237,7 +237,7 @@ def test_the_command_reports_what_it_needs(postgresql_database_url: str, tmp_pat
     with closing_engine(postgresql_database_url) as admin, roles(admin) as made:
         ini = write_ini(tmp_path, made)
         assert invoke(ini, "row-security", "enable").output.startswith("Nothing to do: no table of this database")
-        build_library(made.owner)
+        plant_library(made.owner)
         result = invoke(ini, "row-security", "enable")
         assert result.output.splitlines()[-1].startswith(
             "No role can read the rows of all sites: set multisite.all_sites"
@@ -258,7 +258,7 @@ def test_one_role_for_everything_works_too(postgresql_database_url: str) -> None
     with closing_engine(postgresql_database_url) as admin, roles(admin) as made:
         with admin.begin() as connection:
             raw_command(connection, f"REVOKE {made.all_sites_role} FROM {made.owner_role}")
-        build_library(made.owner)
+        plant_library(made.owner)
         with made.operations() as op:
             op.enable_row_security("books")
         with closing_engine(made.url(made.owner_role)) as engine, Session(engine, info={"site": ONE}) as session:

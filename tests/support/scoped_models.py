@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from databases import fill_database
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -92,10 +93,15 @@ class Library:
 
 def build_library(engine: sa.Engine) -> Library:
     """Create the tables on `engine` and insert rows: site N has authors and books N1 to N3, on shelf N1."""
+    fill_database(engine, plant_library)
+    return Library(engine)
+
+
+def plant_library(engine: sa.Engine) -> None:
+    """Do what `build_library` does as the user of `engine`, who then owns the tables."""
     metadata.create_all(engine)
     Base.metadata.create_all(engine)
     plant_rows(engine)
-    return Library(engine)
 
 
 def clear_rows(engine: sa.Engine) -> None:
