@@ -27,6 +27,7 @@ from databases import (
     make_own_tables,
     running_postgresql,
     share_statements,
+    share_statements_of_new_engines,
     wait_for_directory_threads,
 )
 from directories import Clock
@@ -80,6 +81,9 @@ settings.load_profile("busy")
 
 DATABASES = frozenset({"sqlite", "postgresql"})
 
+COMPILER_TESTS = frozenset({"differential", "directory", "existing", "scoping", "sharding", "system"})
+"""The folders of tests of what multisite makes of a statement. In others, engines share what they compiled."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--random-files", metavar="SEED", help="run the files of tests in an order that depends on SEED")
@@ -120,6 +124,8 @@ def pytest_collection_finish() -> None:
     """Exclude the thousands of tests, and all imported modules, from later garbage collections."""
     gc.collect()
     gc.freeze()
+    # By default, 700 new objects start a collection, and many are full ones, since frozen objects do not count.
+    gc.set_threshold(5000)
     gc.enable()
 
 
@@ -142,6 +148,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         invalidation._publishers.clear()
         invalidation._subscribers.clear()
         forget_statements()
+        share_statements_of_new_engines(share=item.path.parent.name not in COMPILER_TESTS)
 
 
 @pytest.fixture

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import site_keys
 import sqlalchemy as sa
 from postgresql_databases import fresh_postgresql, keep_filled, running_postgresql, sql_runner, swap_filled
+from sqlalchemy.util import LRUCache
 
 from multisite.alembic.migrate import upgrade_own
-from multisite.directory import engine_from_url
+from multisite.directory import engine_from_url, engines
 from multisite.directory.models import AS_MULTISITE, DirectoryVersion, metadata
 
 __all__ = [
     "POSTGRESQL_IN_THE_LONG_RUN", "TWO_WORKERS", "closing_engine", "fill_database",
     "forget_statements", "fresh_database", "fresh_postgresql", "make_own_tables", "migrate_own",
-    "running_postgresql", "share_statements", "sql_runner", "wait_for_directory_threads",
+    "running_postgresql", "share_statements", "share_statements_of_new_engines", "sql_runner",
+    "wait_for_directory_threads",
 ]  # fmt: skip
 
 POSTGRESQL_IN_THE_LONG_RUN = pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def closing_engine(url: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-class _Statements(dict[Any, Any]):
+class _Statements(LRUCache[Any, Any]):
     """Compiled statements of several engines; the first item of a key is the dialect of one engine."""
 
     def get(self, key: Any, default: Any = None) -> Any:
@@ -83,11 +86,23 @@ _statements: dict[str, _Statements] = {}
 def share_statements(engine: sa.Engine) -> sa.Engine:
     """Let an engine use the statements that others compiled in this test file, and return it.
 
-    For engines that prepare a test: of the 24 ms in which an engine first adds a site, 19 compile statements. The
-    engines that a test is about compile their own.
+    Of the 24 ms in which an engine first adds a site, 19 compile statements. Where the compiler itself is under test,
+    only engines that prepare a test share.
     """
-    engine._compiled_cache = _statements.setdefault(f"{engine.dialect.name}+{engine.driver}", _Statements())
+    engine._compiled_cache = _statements.setdefault(f"{engine.dialect.name}+{engine.driver}", _Statements(1000))
     return engine
+
+
+def share_statements_of_new_engines(*, share: bool) -> None:
+    """Let the engines that multisite creates from now on share their statements, or compile their own."""
+    engines._prepared = _prepared_to_share if share else _prepared
+
+
+_prepared = engines._prepared
+
+
+def _prepared_to_share(engine: sa.Engine) -> sa.Engine:
+    return share_statements(_prepared(engine))
 
 
 def forget_statements() -> None:
@@ -129,7 +144,9 @@ def fill_database(engine: sa.Engine, fill: Callable[[sa.Engine], object]) -> Non
     database of an earlier test is used, if its tables were created by `fill` and have not changed; else the statements
     that the first call executed are sent again, at once.
     """
-    if engine.dialect.name == "sqlite":
+    if engine.url.database == ":memory:" or site_keys.KEYS == "citus":  # Tables are distributed by queries.
+        fill(engine)
+    elif engine.dialect.name == "sqlite":
         _fill_sqlite(engine, fill)
     else:
         _fill_postgresql(engine, fill)
