@@ -196,7 +196,7 @@ def _by_key() -> Any:
 
 @fault("a limit on the table of the statement, not on the one that is changed")
 def _target() -> Any:
-    return patch.object(dml, "_target_of", lambda statement: statement.table)
+    return patch.object(dml, "target_of", lambda statement: statement.table)
 
 
 @fault("no limit on the second table of UPDATE … FROM")
