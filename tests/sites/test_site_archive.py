@@ -13,15 +13,16 @@ from content_sites import GARDEN, STERNWARTE, ContentSites
 from databases import closing_engine, make_own_tables
 from sqlalchemy.orm import Session
 
-from multisite import Site
+from multisite import Site, all_sites
 from multisite.content.models import Base, Entry, entry_counts
 from multisite.content.users import LogIn, User
 from multisite.core import domains
 from multisite.core.settings import Settings, parse_settings
+from multisite.directory.models import SiteRow
 from multisite.directory.records import get_site
 from multisite.errors import DomainTaken, MultisiteError
 from multisite.sites import SiteContents, copy_site, export_site, import_site
-from multisite.sites.archive.target_folder import MARK, TargetFolder
+from multisite.sites.archive.target_folder import MARK, TRASH, TargetFolder
 from multisite.sites.domains import add_domain, remove_domain, set_canonical
 
 CONTENTS = SiteContents(metadata=[Base.metadata])
@@ -196,6 +197,65 @@ def test_two_imports_of_one_host_do_not_share_a_folder(sites: ContentSites) -> N
             slow.put_in_place()
     assert files(settings.sites_dir / COPY) == files(settings.sites_dir / sites.garden.folder)
     assert [path.name for path in settings.sites_dir.iterdir() if path.name.startswith(".importing")] == []
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_the_folder_left_by_a_restoration_killed_after_its_commit_is_moved_away(
+    sites: ContentSites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    fill(sites)
+    settings, archive = settings_of(sites), tmp_path / "garden.zip"
+    export_site(sites.engine, GARDEN, archive, settings=settings, contents=CONTENTS)
+    move = TargetFolder._move_to_trash
+
+    def killed(folder: TargetFolder, path: Path) -> None:
+        if moment == "after":
+            move(folder, path)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(TargetFolder, "_move_to_trash", killed)
+        import_site(sites.engine, archive, settings=settings, contents=CONTENTS, replace=True, with_templates=True)
+    import_site(sites.engine, archive, settings=settings, contents=CONTENTS, replace=True, with_templates=True)
+
+    folder = get_site(sites.engine, GARDEN).site.folder
+    assert [path.name for path in settings.sites_dir.iterdir() if path.name.startswith(GARDEN)] == [folder]
+    assert not (settings.sites_dir / folder / MARK).exists()
+    assert len(list((settings.sites_dir / TRASH).iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", [STERNWARTE, f"../sites/{STERNWARTE}", f"{GARDEN}~x", f"{GARDEN}~1/..", "..", "", "."])
+def test_a_marker_file_cannot_name_the_folder_of_another_site(sites: ContentSites, tmp_path: Path, name: str) -> None:
+    """Whoever may change the templates of a site may write the file."""
+    fill(sites)
+    settings, archive = settings_of(sites), tmp_path / "garden.zip"
+    export_site(sites.engine, GARDEN, archive, settings=settings, contents=CONTENTS)
+    (settings.sites_dir / sites.garden.folder / MARK).write_text(name)
+    other = files(settings.sites_dir / sites.sternwarte.folder)
+
+    import_site(sites.engine, archive, settings=settings, contents=CONTENTS, replace=True, with_templates=True)
+
+    assert files(settings.sites_dir / sites.sternwarte.folder) == other
+    assert len(list((settings.sites_dir / TRASH).iterdir())) == 1
+
+
+def test_a_marker_file_cannot_name_a_folder_that_a_site_has(sites: ContentSites, tmp_path: Path) -> None:
+    fill(sites)
+    settings, archive = settings_of(sites), tmp_path / "garden.zip"
+    export_site(sites.engine, GARDEN, archive, settings=settings, contents=CONTENTS)
+    used = f"{GARDEN}~7"
+    (settings.sites_dir / sites.sternwarte.folder).rename(settings.sites_dir / used)
+    with sites.engine.begin() as connection, all_sites("a test"):
+        connection.execute(sa.update(SiteRow).where(SiteRow.id == sites.sternwarte.id).values(folder=used))
+    (settings.sites_dir / sites.garden.folder / MARK).write_text(used)
+
+    import_site(sites.engine, archive, settings=settings, contents=CONTENTS, replace=True, with_templates=True)
+
+    assert (settings.sites_dir / used).is_dir()
 
 
 def test_what_is_not_exported_stays_behind(sites: ContentSites, tmp_path: Path) -> None:

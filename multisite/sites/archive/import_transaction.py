@@ -104,6 +104,9 @@ class ImportTransaction:
                     raise MultisiteError("the site was removed meanwhile: nothing was imported")
                 self.record = found
                 record_site_change(connection, self._logged_as, existing, found)
+                left_behind = folder.left_behind()
+                if left_behind is not None and _owner_of(connection, left_behind) is None:
+                    folder.remove_too(left_behind)
                 folder.put_in_place()
             folder.keep()
         except IntegrityError as error:
@@ -198,9 +201,15 @@ class ImportTransaction:
 
 def _check_folder_free(connection: Connection, name: str) -> None:
     """Raise `MultisiteError` if a site has the folder `name`, such as one that had another canonical domain before."""
-    owner = connection.scalars(sa.select(SiteRow.id).where(SiteRow.folder == name)).first()
+    owner = _owner_of(connection, name)
     if owner is not None:
         record = read_site_by_id(connection, owner)
         raise MultisiteError(
             f"the folder {name} belongs to the site {owner if record is None else record.site}: choose another host"
         )
+
+
+def _owner_of(connection: Connection, folder: str) -> int | None:
+    """Return the id of the site with this folder, or None."""
+    owner: int | None = connection.scalars(sa.select(SiteRow.id).where(SiteRow.folder == folder)).first()
+    return owner

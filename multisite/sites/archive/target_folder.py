@@ -2,7 +2,8 @@
 
 It is filled under a name of its own, and renamed before the transaction commits. Until then it has a marker file, by
 which the next import recognizes a folder that a killed process has left. A site that is replaced gets another folder,
-so that the row in the database decides which one is served.
+so that the row in the database decides which one is served; the marker file then has the name of the former one, for
+the case that the process is killed before it has moved that away.
 """
 
 from __future__ import annotations
@@ -60,14 +61,33 @@ class TargetFolder:
         self._former = None if existing is None else self._parent / existing.site.folder
         self._site_id = 0 if existing is None else existing.site.id
         base = folder_name(str(domain))
-        self.name = base if self._former is None else self._free_name(base)
+        self._base = base
+        self.name = base if self._former is None else self._free_name()
         self._path = self._parent / self.name
+        self._unused = [] if self._former is None else [self._former]
         self._is_in_place = False
 
-    def _free_name(self, base: str) -> str:
+    def _free_name(self) -> str:
         """Return a name for the new folder that no folder has, but for one that was left by a killed process."""
-        names = (base if number == 0 else f"{base[:240]}~{number}" for number in count())
+        names = (self._base if number == 0 else f"{self._base[:240]}~{number}" for number in count())
         return next(name for name in names if self._is_free(name))
+
+    def left_behind(self) -> str | None:
+        """Return the name of the folder that the last restoration of the site should have moved away.
+
+        None unless its process was killed after the commit. Whoever may write to the folder of a site may write the
+        marker file too, so that only a name of this site's folders is returned.
+        """
+        if self._former is None or not (self._former / MARK).is_file():
+            return None
+        name = (self._former / MARK).read_text(errors="replace")
+        number = name.removeprefix(f"{self._base[:240]}~")
+        is_own = name == self._base or (number != name and number.isascii() and number.isdecimal())
+        return name if is_own and name != self.name and self._parent / name != self._former else None
+
+    def remove_too(self, name: str) -> None:
+        """Let `keep` move the folder `name` to the trash as well."""
+        self._unused.append(self._parent / name)
 
     def _is_free(self, name: str) -> bool:
         path = self._parent / name
@@ -83,7 +103,7 @@ class TargetFolder:
         # Another process may import a site for the same host: only one of the two transactions will be committed.
         self.staging = self._parent / f"{STAGING}{secrets.token_hex(8)}"
         self.staging.mkdir()
-        (self.staging / MARK).touch()
+        (self.staging / MARK).write_text("" if self._former is None else self._former.name)
         return self
 
     def _check_empty(self) -> None:
@@ -132,16 +152,20 @@ class TargetFolder:
 
     def keep(self) -> None:
         """Keep the folder, because the transaction is committed; move a former one to the trash."""
-        (self._path / MARK).unlink()
         self._is_in_place = False
-        if self._former is not None and self._former.is_dir() and not self._former.is_symlink():
-            trash = self._parent / TRASH
-            trash.mkdir(exist_ok=True)
-            # No site's folder has a # in its name, so that the id in this one is certain (`removed.py`).
-            names = (f"{self._former.name[:200]}#{self._site_id}-{number}" for number in count(1))
-            self._former.rename(trash / next(name for name in names if not (trash / name).exists()))
-        if self._former is not None:
-            withdraw_folder(self._settings, self._former.name)
+        for path in self._unused:
+            self._move_to_trash(path)
+            withdraw_folder(self._settings, path.name)
+        (self._path / MARK).unlink()
+
+    def _move_to_trash(self, path: Path) -> None:
+        if path.is_symlink() or not path.is_dir():
+            return
+        trash = self._parent / TRASH
+        trash.mkdir(exist_ok=True)
+        # No site's folder has a # in its name, so that the id in this one is certain (`removed.py`).
+        names = (f"{path.name[:200]}#{self._site_id}-{number}" for number in count(1))
+        path.rename(trash / next(name for name in names if not (trash / name).exists()))
 
     def __exit__(self, *error: object) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
