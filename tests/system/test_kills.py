@@ -374,7 +374,8 @@ def test_restore_in_place_killed_at_steps_leaves_the_earlier_site_or_the_archive
     """The site is served meanwhile, and the same command completes it."""
     site_id = prepare(world)
     world.commands.run(*EXPORT)
-    whole = world.commands.run(*RESTORE_FROM)
+    # The first one also moves the sequences of PostgreSQL on.
+    whole = [world.commands.run(*RESTORE_FROM) for _ in range(2)][-1]
     assert (whole.code, whole.stderr) == (0, "")
     for step in some_steps(whole.steps):
         delete_comments(world, site_id)
