@@ -15,7 +15,6 @@ from sqlalchemy.orm import DeclarativeBase
 
 from benchmarks.page import ENTRIES, EntryColumns, add_views
 from multisite import SiteScoped
-from multisite.sessions import per_site
 
 
 class Base(DeclarativeBase):
@@ -50,6 +49,9 @@ def with_environment(
     The page reads a setting of the site, the visitor's language and the site's local time, behind a page cache that
     does not store it, with sessions and logs by site. `newest` returns the entries of the page.
     """
+    # Imported here, because the applications without sessions do not need it.
+    from multisite.sessions import per_site
+
     more = {"multisite.secret": "0f" * 32, "multisite.page_cache_seconds": "60"}
     with Configurator(settings=settings | more) as config:
         config.include("multisite")

@@ -1,8 +1,8 @@
 """Compiled templates, each compiled once for all sites that share its file.
 
-A file is compiled into a subclass of `TemplateView`, whose class attributes are those of Mako's template. A site's view
-of the file is an instance that holds only the site's lookup: 50 bytes, where a copy of the template takes 400, and just
-as fast to render. Files that no lookup uses any more are discarded.
+A site's view of a compiled file holds only the site's lookup and the file: 56 bytes, where Mako's template takes 400.
+Mako's options are attributes of the view's class, which most files share. A class for each file would take more than a
+kilobyte, and Python's cache of attributes has room for 65,000 classes. Files that no lookup uses are discarded.
 
 Mako names a compiled module after its URI, which would be the same for the `layout.mako` of every site, and finds the
 source for tracebacks by that name. So the URI includes a digest of everything that affects the compiled code.
@@ -22,8 +22,9 @@ import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import mako
@@ -33,7 +34,7 @@ from multisite.core import fork_safety
 from multisite.templates import names
 from multisite.templates.block_cache import SiteCache
 from multisite.templates.escaping import use_fast_escape
-from multisite.templates.module_texts import compress_texts
+from multisite.templates.module_texts import ModuleTexts, compress_texts
 from multisite.templates.overlay import ResolvedTemplate
 from multisite.templates.stable_reads import stable_reads
 
@@ -57,15 +58,25 @@ _TemplateMethods: Any = type("_TemplateMethods", (), {**_TEMPLATE_ATTRIBUTES, "_
 
 
 class TemplateView(_TemplateMethods):  # type: ignore[misc]
-    """A site's view of a compiled file. `CompiledTemplates` makes a subclass for each file.
+    """A site's view of a compiled file. `CompiledTemplates` makes a subclass for each set of Mako's options.
 
-    It has all methods of `mako.template.Template`, but is not an instance of it.
+    It has all methods and attributes of `mako.template.Template`, but is not an instance of it.
     """
 
-    __slots__ = ("_cache", "lookup")
+    __slots__ = ("_cache", "compiled", "lookup")
 
     compiled: Compiled
     _cache: SiteCache
+
+    def __init__(self, compiled: Compiled, lookup: Any) -> None:
+        self.compiled = compiled
+        self.lookup = lookup
+
+    module = property(attrgetter("compiled.module"))
+    callable_ = property(attrgetter("compiled.module.render_body"))
+    uri = property(attrgetter("compiled.uri"))
+    filename = property(attrgetter("compiled.module._template_filename"))
+    module_id = property(attrgetter("compiled.module.__name__"))
 
     @property
     def cache(self) -> SiteCache:
@@ -77,16 +88,20 @@ class TemplateView(_TemplateMethods):  # type: ignore[misc]
             return self._cache
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Compiled:
-    """A compiled file: the class of its views, and the digest of what it was compiled from.
+    """A compiled file: its module, and the digest of what it was compiled from.
 
-    `signature` is that of the file when its content was last compared. If the file was `settled` then, an equal
-    signature means unchanged content.
+    `uri` is the name without its leading slash, the form that templates compare it with. `texts` keeps what Mako needs
+    for tracebacks. `signature` is that of the file when its content was last compared. If the file was `settled` then,
+    an equal signature means unchanged content.
     """
 
+    module: Any
+    uri: str
     view: type[TemplateView]
     digest: str
+    texts: ModuleTexts | None
     signature: tuple[int, ...] = ()
     settled: bool = False
 
@@ -105,41 +120,43 @@ class CompiledTemplates:
         self._options = dict(options)
         compiled_in = {key: _stable_repr(value) for key, value in options.items() if key not in _RUNTIME_OPTIONS}
         self._environment = repr((mako.__version__, sys.version_info[:2], sorted(compiled_in.items())))
-        self._views: type[TemplateView] | None = None
-        self._compiled: weakref.WeakValueDictionary[tuple[Path, str], Compiled] = weakref.WeakValueDictionary()
+        self._views: list[type[TemplateView]] = []
+        self._compiled: weakref.WeakValueDictionary[tuple[str, str], Compiled] = weakref.WeakValueDictionary()
 
-    def get(self, found: ResolvedTemplate, name: str) -> type[TemplateView]:
-        """Return the view class of the file `found` under the canonical `name`; compile it if needed.
+    def get(self, found: ResolvedTemplate, name: str) -> Compiled:
+        """Return the file `found` under the canonical `name`, compiled if needed.
 
         Raises:
             OSError: The file is missing or cannot be read.
             TemplateLookupException: The file is too large, or its path now leads out of its layer.
             Exception: Whatever Mako raises for a template that does not compile, with a note that names the file.
         """
-        compiled = self._compiled.get((found.path, name))
+        compiled = self._compiled.get((str(found.path), name))
         if compiled is not None and compiled.settled and compiled.signature == found.signature:
-            return compiled.view
+            return compiled
         failure: Exception | None = None
         # The time is taken before reading, so that a write during the read counts as recent.
         settled = time.time_ns() - found.changed_ns > SETTLED_NS
         for source in stable_reads(found):
             try:
-                return self._compile(found, name, source, settled).view
+                return self._compile(found, name, source, settled)
             except Exception as error:
                 failure = error
         assert failure is not None  # noqa: S101  stable_reads yields at least once.
         raise failure
 
     def _compile(self, found: ResolvedTemplate, name: str, source: bytes, settled: bool) -> Compiled:
-        key = (found.path, name)
+        # Not the path itself, which would keep its parts.
+        key = (str(found.path), name)
         digest = self._digest(found, name, source)
         with _compiling:
             compiled = self._compiled.get(key)
             if compiled is None or compiled.digest != digest:
                 template = self._load(found, name, source, digest)
                 use_fast_escape(template.module, template.code)
-                compiled = Compiled(self._view_class(template, name), digest)
-                compiled.view.compiled = compiled
+                # Many files have this name.
+                uri = sys.intern(name.removeprefix("/"))
+                compiled = Compiled(template.module, uri, self._view_class(template), digest, template._mmarker)
                 self._compiled[key] = compiled
             compiled.signature, compiled.settled = found.signature, settled
             return compiled
@@ -191,31 +208,26 @@ class CompiledTemplates:
         compress_texts(template, module_filename=str(file))
         return template
 
-    def _view_class(self, template: Template, name: str) -> type[TemplateView]:
-        """Return the class of the views of `template`.
-
-        `name` without its leading slash becomes their `uri`, the form that templates compare it with.
-        """
-        attributes = {
-            # A function that becomes a class attribute must not become a method.
-            key: staticmethod(value) if hasattr(type(value), "__get__") else value
-            for key, value in vars(template).items()
-            if key != "lookup"
-        }
-        attributes["reserved_names"] = template.reserved_names
-        common = {key: attributes.pop(key) for key in _COMMON_ATTRIBUTES if key in attributes}
-        if self._views is None:
-            self._views = _subclass(TemplateView, common)
-        base = self._views
-        # Most files have the options of the first one; a module from a file lacks some, and templates may set others.
-        attributes |= {key: value for key, value in common.items() if getattr(base, key, _MISSING) is not value}
-        return _subclass(base, attributes | {"uri": name.removeprefix("/")})
+    def _view_class(self, template: Template) -> type[TemplateView]:
+        """Return the class of views with the options of `template`: most files have those of the first one."""
+        options = {key: getattr(template, key) for key in _OPTION_ATTRIBUTES if hasattr(template, key)}
+        if not template.cache_args:
+            options["cache_args"] = _NO_CACHE_ARGS
+        for known in self._views:
+            # A template from a file of `module_directory` lacks some of them.
+            if all(getattr(known, key, _MISSING) == value for key, value in options.items()):
+                return known
+        # A function that becomes a class attribute must not become a method.
+        attributes = {key: staticmethod(value) if callable(value) else value for key, value in options.items()}
+        view = type("TemplateView", (TemplateView,), {"__slots__": (), "__module__": __name__, **attributes})
+        self._views.append(view)
+        return view
 
 
 _END = '__M_END_METADATA\n"""'
 """The end of every module that Mako writes."""
 
-_COMMON_ATTRIBUTES = (
+_OPTION_ATTRIBUTES = (
     "input_encoding",
     "output_encoding",
     "encoding_errors",
@@ -231,11 +243,15 @@ _COMMON_ATTRIBUTES = (
     "error_handler",
     "include_error_handler",
     "module_directory",
+    "cache_args",
     "cache_impl",
     "cache_enabled",
     "reserved_names",
 )
-"""Attributes of Mako's templates that are the same for most files of an application."""
+"""The attributes of Mako's templates that are the same for most files of an application."""
+
+_NO_CACHE_ARGS: Mapping[str, Any] = MappingProxyType({})
+"""Read-only, because views of several sites share it; Mako copies it."""
 
 _MISSING = object()
 
@@ -282,7 +298,3 @@ def _write(file: Path, code: str) -> None:
         Path(temporary).replace(file)
     except OSError as error:
         log.warning("the compiled template %s was not saved: %s", file, error)
-
-
-def _subclass(base: type[TemplateView], attributes: Mapping[str, Any]) -> type[TemplateView]:
-    return type("TemplateView", (base,), {"__slots__": (), "__module__": __name__, **attributes})

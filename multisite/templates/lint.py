@@ -16,7 +16,7 @@ from mako.lexer import Lexer
 from mako.parsetree import IncludeTag, InheritTag, NamespaceTag
 
 from multisite.core.site import Site
-from multisite.templates.compiled import TemplateView
+from multisite.templates.compiled import Compiled, TemplateView
 from multisite.templates.lookup import SiteLookup, SiteTemplates
 from multisite.templates.precompile import compile_all
 
@@ -64,7 +64,7 @@ def lint(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[str] = 
             broken.add(result.path)
             yield _issue_from_error(result.path, result.error)
     yield from _misnamed_folders(templates, sites)
-    calls: dict[type[TemplateView], list[_Call]] = {}
+    calls: dict[Compiled, list[_Call]] = {}
     affected: dict[TemplateIssue, list[Site]] = {}
     checked = list(_sites_to_check(templates, sites))
     for site in checked:
@@ -116,7 +116,7 @@ def _sites_to_check(templates: SiteTemplates, sites: list[Site]) -> Iterator[Sit
 
 
 def _issues_of_site(
-    templates: SiteTemplates, site: Site | None, calls: dict[type[TemplateView], list[_Call]]
+    templates: SiteTemplates, site: Site | None, calls: dict[Compiled, list[_Call]]
 ) -> Iterator[TemplateIssue]:
     lookup = templates.lookup(site)
     for name in templates.names(site):
@@ -130,7 +130,7 @@ def _issues_of_site(
 
 
 def _missing_targets(
-    lookup: SiteLookup, view: TemplateView, calls: dict[type[TemplateView], list[_Call]]
+    lookup: SiteLookup, view: TemplateView, calls: dict[Compiled, list[_Call]]
 ) -> Iterator[TemplateIssue]:
     for call in _calls_in(view, calls):
         missing: TopLevelLookupException | None = None
@@ -146,7 +146,7 @@ def _missing_targets(
 
 
 def _inheritance_cycle(
-    lookup: SiteLookup, view: TemplateView, calls: dict[type[TemplateView], list[_Call]]
+    lookup: SiteLookup, view: TemplateView, calls: dict[Compiled, list[_Call]]
 ) -> Iterator[TemplateIssue]:
     """Yield an issue if `view` is part of an inheritance cycle, not if it only leads into one."""
     chain = [view]
@@ -158,9 +158,9 @@ def _inheritance_cycle(
             chain.append(_target(lookup, chain[-1], inherit))
         except Exception:
             return
-        if type(chain[-1]) is type(view):
+        if chain[-1].compiled is view.compiled:
             break
-        if any(type(chain[-1]) is type(known) for known in chain[1:-1]):
+        if any(chain[-1].compiled is known.compiled for known in chain[1:-1]):
             return
     line = next(call.line for call in _calls_in(view, calls) if call.tag == "inherit")
     path = ", ".join(template.uri for template in chain[1:])
@@ -171,14 +171,14 @@ def _target(lookup: SiteLookup, view: TemplateView, call: _Call) -> TemplateView
     return lookup.get_template(lookup.adjust_uri(call.name, view.module._template_uri))
 
 
-def _calls_in(view: TemplateView, calls: dict[type[TemplateView], list[_Call]]) -> list[_Call]:
-    found = calls.get(type(view))
+def _calls_in(view: TemplateView, calls: dict[Compiled, list[_Call]]) -> list[_Call]:
+    found = calls.get(view.compiled)
     if found is None:
         try:
             tree = Lexer(view.source, view.filename).parse()
         except MakoException:  # A preprocessor changes the syntax.
             tree = None
-        found = calls[type(view)] = [] if tree is None else list(_tags(tree))
+        found = calls[view.compiled] = [] if tree is None else list(_tags(tree))
     return found
 
 

@@ -18,7 +18,7 @@ from multisite.core import fork_safety
 from multisite.core.site import Site
 from multisite.errors import SettingError
 from multisite.templates import names
-from multisite.templates.compiled import CompiledTemplates, TemplateView
+from multisite.templates.compiled import Compiled, CompiledTemplates, TemplateView
 from multisite.templates.overlay import Overlay, PackageFileFinder, ResolvedTemplate, find_package_file
 
 __all__ = ["SiteLookup", "SiteTemplates"]
@@ -125,8 +125,8 @@ class SiteTemplates:
         """Return the canonical names of all templates in the layers of `site`, sorted, without those of packages."""
         return sorted({name for layer in self.overlay.layers(site) for name in self.overlay.names(layer)})
 
-    def find(self, name: str, site: Site | None) -> type[TemplateView]:
-        """Return the view class of the file that the canonical `name` resolves to, compiled if needed.
+    def find(self, name: str, site: Site | None) -> Compiled:
+        """Return the file that the canonical `name` resolves to, compiled if needed.
 
         Raises:
             TopLevelLookupException: No layer has the file.
@@ -146,8 +146,8 @@ class SiteTemplates:
                 if Path(str(error.filename)) != found.path:
                     raise
 
-    def compile(self, found: ResolvedTemplate, name: str) -> type[TemplateView]:
-        """Return the view class for `found` under `name`; raises what `CompiledTemplates.get` raises."""
+    def compile(self, found: ResolvedTemplate, name: str) -> Compiled:
+        """Return `found` under `name`, compiled; raises what `CompiledTemplates.get` raises."""
         return self._store.get(found, name)
 
 
@@ -215,12 +215,11 @@ class SiteLookup:
         return view
 
     def _view(self, name: str) -> TemplateView:
-        view_class = self._templates.find(name, self.site)
+        compiled = self._templates.find(name, self.site)
         known = self._views.get(name)
-        if type(known) is view_class:
+        if known is not None and known.compiled is compiled:
             return known
-        view = view_class.__new__(view_class)
-        view.lookup = self
+        view = compiled.view(compiled, self)
         if known is not None:
             self._views[name] = view
         # If two threads get here at once, both return the view of the first.

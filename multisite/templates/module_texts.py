@@ -16,34 +16,33 @@ from mako.template import ModuleInfo, Template
 __all__ = ["ModuleTexts", "compress_texts"]
 
 
-class ModuleTexts(ModuleInfo):  # type: ignore[misc]  # Mako has no types.
-    """Mako's record of a module, with compressed texts. It registers itself in place of the previous one."""
+class ModuleTexts(ModuleInfo, InspectLoader):  # type: ignore[misc]  # Mako has no types.
+    """Mako's record of a module, with compressed texts. It registers itself in place of the previous one.
+
+    For a module that is in no file, it is also the loader that gives `linecache` the text.
+    """
 
     def __init__(self, template: Template, source: str, code: str, module_filename: str | None) -> None:
         super().__init__(template.module, module_filename, template, template.filename, None, None, template.uri)
-        self._source, self._code = _compress(source), _compress(code)
+        # Together, because the module repeats most of the template.
+        self._texts, self._source_length = _compress(source + code), len(source)
 
     @property
     def source(self) -> str:
         """The text of the template."""
-        return _decompress(self._source)
+        return _decompress(self._texts)[: self._source_length]
 
     @property
     def code(self) -> str:
         """The text of the module."""
-        return _decompress(self._code)
-
-
-class _Loader(InspectLoader):
-    """Gives `linecache` the text of a module that is in no file."""
-
-    def __init__(self, texts: ModuleTexts) -> None:
-        self._texts = texts
+        return _decompress(self._texts)[self._source_length :]
 
     def get_source(self, fullname: str) -> str:
-        return self._texts.code
+        """Return the text of the module."""
+        return self.code
 
     def is_package(self, fullname: str) -> bool:
+        """Return False: a template is a module."""
         return False
 
 
@@ -52,10 +51,10 @@ def compress_texts(template: Template, *, module_filename: str | None = None) ->
     source = template.source
     if not isinstance(source, str):  # Without an encoding, Mako keeps bytes.
         return
-    texts = ModuleTexts(template, source, template.code, module_filename)
+    texts = template._mmarker = ModuleTexts(template, source, template.code, module_filename)
     module: ModuleType = template.module
     if module_filename is None and module.__spec__ is not None:
-        module.__loader__ = module.__spec__.loader = _Loader(texts)
+        module.__loader__ = module.__spec__.loader = texts
     for name in ("_code", "_source"):
         # Mako sets them, and does not read them.
         vars(template).pop(name, None)

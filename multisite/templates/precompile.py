@@ -55,11 +55,11 @@ def compile_all(templates: SiteTemplates, sites: Iterable[Site], used: Iterable[
             if found is None or (found.path, name) in done:
                 continue
             done.add((found.path, name))
-            view = templates.compile(found, name)
+            compiled = templates.compile(found, name)
         except Exception as error:  # Compiling imports the template, and its module-level code may raise anything.
             yield CompileResult(candidate, name, error)
         else:
-            yield CompileResult(found.path, name, None, view.compiled.digest)
+            yield CompileResult(found.path, name, None, compiled.digest)
 
 
 def prune(folder: Path, kept: Container[str]) -> int:

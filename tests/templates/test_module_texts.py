@@ -30,7 +30,7 @@ def test_compressed_texts_are_those_of_mako() -> None:
     assert kept == []
     info: Any = template._mmarker
     assert (info.module_source, info.template_source) == (None, None)
-    assert len(info._source) + len(info._code) < (len(source) + len(code)) / 2
+    assert len(info._texts) < (len(source) + len(code)) / 2
 
 
 def test_tracebacks_show_the_lines_of_a_module_in_memory() -> None:
@@ -60,3 +60,30 @@ def test_views_have_all_attributes_of_their_template(tmp_path: Path, in_files: b
                 assert getattr(view, attribute) == getattr(expected, attribute)
             assert view.source == f"{name} ${{1 + 1}}"
             assert "__M_BEGIN_METADATA" in view.code
+
+
+def test_files_share_the_classes_of_their_views(tmp_path: Path) -> None:
+    """A class takes more memory than most files; only another set of options needs another one."""
+    (tmp_path / "templates").mkdir()
+    for number in range(5):
+        (tmp_path / "templates" / f"{number}.mako").write_text(f"${{'{number}'}}")
+    (tmp_path / "templates" / "plain.mako").write_text("<%page enable_loop='False'/>${x}")
+    lookup = SiteTemplates(tmp_path / "sites", tmp_path / "templates").lookup(None)
+    views = [lookup.get_template(f"/{number}.mako") for number in range(5)]
+    assert len({type(view) for view in views}) == 1
+    assert [view.render() for view in views] == list("01234")
+    assert len({view.module for view in views}) == len({view.source for view in views}) == 5
+    assert {view.filename for view in views} == {str(path) for path in (tmp_path / "templates").glob("[0-9].mako")}
+    assert lookup.get_template("/plain.mako").render(x=1) == "1"
+
+
+def test_views_of_files_with_a_cache_and_without_have_their_own_arguments(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "page.mako").write_text("page")
+    plain = SiteTemplates(tmp_path / "sites", tmp_path / "templates")
+    cached = SiteTemplates(tmp_path / "sites", tmp_path / "templates", cache_args={"expire": 7})
+    assert cached.lookup(None).get_template("/page.mako").cache_args == {"expire": 7}
+    arguments: Any = plain.lookup(None).get_template("/page.mako").cache_args
+    assert arguments.copy() == {}
+    with pytest.raises(TypeError):
+        arguments["expire"] = 7
