@@ -117,6 +117,9 @@ class Settings:
     max_requests_per_site: int = _setting(
         0, parsers.parse_limit, "How many requests of one site a process handles at the same time; 0 for no limit."
     )
+    max_waiting_requests_per_site: int = _setting(
+        0, parsers.parse_limit, "How many more requests of one site wait, each in a thread, before others get 503."
+    )
     page_cache_seconds: float = _setting(
         0.0, parsers.parse_seconds, "How long public pages are cached in memory; 0 disables the page cache."
     )
@@ -238,6 +241,10 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
             raise SettingError(key, shown, str(error)) from None
     parsed = Settings(**values)
     _check_folders(parsed)
+    if parsed.max_waiting_requests_per_site and not parsed.max_requests_per_site:
+        expected = "0 without multisite.max_requests_per_site"
+        waiting = str(parsed.max_waiting_requests_per_site)
+        raise SettingError("multisite.max_waiting_requests_per_site", waiting, expected)
     return parsed
 
 

@@ -24,10 +24,10 @@ from pyramid.tweens import EXCVIEW
 
 from multisite import hosts
 from multisite.core import fork_safety
-from multisite.core.concurrency import ConcurrencyLimit
+from multisite.core.concurrency import WAIT_SECONDS, ConcurrencyLimit
 from multisite.core.current_site import pop_scope, push_scope
 from multisite.core.host_header import DEFAULT_PORTS
-from multisite.core.keys import CLOSED, OPEN_PATH, SETTINGS, SHIFTED_PATH
+from multisite.core.keys import CLOSED, OPEN_PATH, RELEASES, SETTINGS, SHIFTED_PATH
 from multisite.core.settings import Settings
 from multisite.core.site import Site
 from multisite.directory import Match
@@ -73,7 +73,7 @@ def _make_tween(handler: Handler, registry: Registry, refuse: Callable[[Request,
     open_prefixes = tuple(path for path in settings.open_paths if path.endswith("/"))
 
     has_open_paths = bool(open_paths or open_prefixes)
-    site_limit = ConcurrencyLimit(settings.max_requests_per_site) if settings.max_requests_per_site else None
+    site_limit = _site_limit(settings)
 
     def is_open(path: str) -> bool:
         return path in open_paths or path.startswith(open_prefixes)
@@ -107,6 +107,11 @@ def _make_tween(handler: Handler, registry: Registry, refuse: Callable[[Request,
     return site_tween
 
 
+def _site_limit(settings: Settings) -> ConcurrencyLimit | None:
+    limit = settings.max_requests_per_site
+    return ConcurrencyLimit(limit, settings.max_waiting_requests_per_site) if limit else None
+
+
 def _refusing(registry: Registry) -> Callable[[Request, MultisiteError], Response]:
     """Return a function that logs an error and returns the response to it."""
     refusals, respond_unknown = _RateLimitedLog(), unknown_site_response(registry)
@@ -138,7 +143,8 @@ def _with_site_limit(site_limit: ConcurrencyLimit, handler: Handler, request: Re
     """Handle `request` if its site has a free slot, and hold the slot until the response has been sent."""
     # The environ may have passed here before, for a response that pyramid_retry or another tween has dropped.
     release_held(request.environ)
-    if not site_limit.acquire(site.id):
+    # A subrequest does not wait: it might be for the slot of the request that it is part of.
+    if not site_limit.acquire(site.id, WAIT_SECONDS if RELEASES in request.environ else 0.0):
         return too_busy_response()
     try:
         response = _handle(handler, request, site)

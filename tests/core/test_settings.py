@@ -24,6 +24,7 @@ from multisite.errors import SettingError
         *(("snapshot", value) for value in ("", "var/", "a\0b")),
         *(("development_suffix", value) for value in ("", ".localhost", "a..b", "localhost:80", "x/y")),
         *(("max_requests_per_site", value) for value in ("-1", "none", "")),
+        *(("max_waiting_requests_per_site", value) for value in ("-1", "some", "1")),
         *(("tls_ask_path", value) for value in ("", "/", "ask", "/ask/", "/{x}", "/a b")),
         *(("tls_ask_from", value) for value in ("localhost", "10.0.0.1/8", "127.0.0.0/8, ::1")),
         *(("directory_size", value) for value in ("0", "-1", "1.5", "1e3", "٣", "100000001")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
@@ -76,6 +76,10 @@ class Gate:
     def fail(self, request: Request) -> Response:
         raise RuntimeError("the view fails")
 
+    def within(self, request: Request) -> Response:
+        """Request another page of the same site within this request, which holds the only slot."""
+        return request.invoke_subrequest(Request.blank("/quick", base_url=request.host_url), use_tweens=True)
+
     def quick(self, request: Request) -> Response:
         return Response(f"quick at {request.site.host}")
 
@@ -111,7 +115,7 @@ def gate() -> Gate:
     return Gate()
 
 
-Serve = Callable[[int], tuple[str, int]]
+Serve = Callable[..., tuple[str, int]]
 
 
 @pytest.fixture
@@ -121,12 +125,17 @@ def serve(gate: Gate, tmp_path: Path, sqlite_database_url: str) -> Iterator[Serv
         make_own_tables(engine)
         opened: list[Any] = []
 
-        def serve(limit: int) -> tuple[str, int]:
-            config = Configurator(settings={"multisite.max_requests_per_site": limit})
+        def serve(limit: int, waiting: int = 0) -> tuple[str, int]:
+            config = Configurator(
+                settings={
+                    "multisite.max_requests_per_site": limit,
+                    "multisite.max_waiting_requests_per_site": waiting,
+                }
+            )
             config.include("multisite")
             config.include("pyramid_retry")
             config.set_multisite_engine(engine)
-            for name in ("wait", "stream", "file", "fail", "dropped", "refused", "again", "quick"):
+            for name in ("wait", "stream", "file", "fail", "dropped", "refused", "again", "quick", "within"):
                 config.add_route(name, f"/{name}")
                 config.add_view(getattr(gate, name), route_name=name)
             config.add_subscriber(fail_if_dropped, NewResponse)
@@ -295,3 +304,90 @@ def test_counting_is_exact_in_threads() -> None:
     assert share.in_progress(1) == 0
     assert share.acquire(1)
     assert share.acquire(2)
+
+
+def test_requests_above_the_limit_wait_in_order_and_others_are_refused(
+    serve: Serve, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multisite.web.tween.WAIT_SECONDS", 30.0)
+    address = serve(1, 2)
+    with ThreadPoolExecutor(THREADS) as pool:
+        first = pool.submit(get, address, "busy.example", "/wait")
+        gate.waiting.acquire()
+        # Two wait, and one is refused: which of the three is not known.
+        more = [pool.submit(get, address, "busy.example", "/quick") for _ in range(3)]
+        refused = next(as_completed(more)).result()
+        assert refused[0] == 503
+        assert get(address, "other.example", "/quick")[:2] == (200, "quick at other.example")
+        assert sum(future.done() for future in [first, *more]) == 1
+        gate.opened.set()
+        assert first.result()[0] == 200
+        assert sorted(future.result()[0] for future in more) == [200, 200, 503]
+
+
+def test_a_request_that_has_waited_long_enough_is_refused(
+    serve: Serve, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multisite.web.tween.WAIT_SECONDS", 0.01)
+    address = serve(1, 1)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(get, address, "busy.example", "/wait")
+        gate.waiting.acquire()
+        assert [get(address, "busy.example", "/quick")[0] for _ in range(3)] == [503] * 3
+        gate.opened.set()
+        assert first.result()[0] == 200
+    assert get_soon(address, "/quick")[0] == 200
+
+
+def test_a_subrequest_does_not_wait_for_the_slot_of_its_own_request(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multisite.web.tween.WAIT_SECONDS", 60.0)
+    address = serve(1, 1)
+    assert get(address, "busy.example", "/within")[0] == 503
+    assert get_soon(address, "/quick")[0] == 200
+
+
+def test_a_slot_goes_to_the_request_that_waits_longest() -> None:
+    limit, served = ConcurrencyLimit(1, waiting=3), []
+
+    def wait(number: int) -> None:
+        assert limit.acquire("site", 30)
+        served.append(number)
+        limit.release("site")
+
+    assert limit.acquire("site")
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(3):
+            pool.submit(wait, number)
+            wait_until(lambda number=number: len(limit._queues["site"]) == number + 1)  # type: ignore[misc]
+        assert not limit.acquire("site", 30), "a fourth would wait"
+        assert limit.acquire("other")
+        limit.release("site")
+    assert served == [0, 1, 2]
+    assert (limit.in_progress("site"), limit._queues) == (0, {})
+
+
+@pytest.mark.parametrize("is_handed_over", [False, True])
+def test_an_interrupted_wait_keeps_no_slot(is_handed_over: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = ConcurrencyLimit(1, waiting=1)
+    assert limit.acquire("site")
+
+    def interrupted(self: threading.Event, seconds: float) -> bool:
+        if is_handed_over:
+            limit.release("site")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Event, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        limit.acquire("site", 30)
+    assert limit.in_progress("site") == (0 if is_handed_over else 1)
+    assert limit._queues == {}
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    for _ in range(3_000):
+        if is_true():
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("it did not become true")
