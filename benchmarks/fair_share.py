@@ -2,8 +2,10 @@
 
 `python -m benchmarks.fair_share`: waitress with eight threads, sixteen clients of the busy site, and one client of the
 quiet site, whose responses are timed; each in its own process. First alone, then under load, in turns. With the limit,
-most requests to the busy site are refused. Its clients then send the next one at once, or wait for half a second, as
-`Retry-After` asks them to. On a machine that does something else too, the ratios mean nothing.
+most requests to the busy site are refused, or wait if the application lets them. Refused clients send the next one at
+once, or wait for half a second, as `Retry-After` asks them to. "Bare" is a WSGI function of a few lines with the same
+limit, without Pyramid: what the server and the machine make of the same load. On a machine that does something else
+too, the ratios mean nothing.
 """
 
 from __future__ import annotations
@@ -17,28 +19,61 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any, NamedTuple
 
-THREADS = 8
 VISITORS = 16
 SLEEP_SECONDS = 0.1
-LIMIT = 4
-PAUSES = (0.5, 0.0)
-"""How long a client waits after a refusal, in seconds."""
 AIM = 1.5
 """How many times as long as alone the 99th percentile may be."""
 BUSY, OTHER = "busy.example", "other.example"
 
 
-def serve(url: str, limit: int) -> None:
+class Case(NamedTuple):
+    """An application, its server, and its visitors; `pause` is how long they wait after a refusal, in seconds."""
+
+    limit: int
+    waiting: int
+    threads: int
+    pause: float
+    is_bare: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the application allows the busy site."""
+        if not self.limit:
+            return "none"
+        waiting = f", {self.waiting} wait" if self.waiting else ""
+        return f"{self.limit} of {self.threads} threads{waiting}" + (", bare" if self.is_bare else "")
+
+
+CASES = (
+    Case(0, 0, 8, 0.5),  # Nothing is refused.
+    Case(4, 0, 8, 0.5),
+    Case(4, 0, 8, 0.0),
+    Case(4, 0, 8, 0.0, is_bare=True),
+    Case(4, 20, 32, 0.5),
+    Case(4, 20, 32, 0.0),
+)
+
+
+def serve(url: str, case: Case) -> None:
     """Serve two sites until killed; print the port first. Runs in its own process."""
+    from waitress.server import create_server
+
+    app = _bare_application(case.limit) if case.is_bare else _application(url, case)
+    server = create_server(app, host="127.0.0.1", port=0, threads=case.threads)
+    print(f"port {server.effective_port}", flush=True)
+    server.run()
+
+
+def _application(url: str, case: Case) -> Any:
     from pyramid.config import Configurator
     from pyramid.request import Request
     from pyramid.response import Response
-    from waitress.server import create_server
 
     from multisite.testing import plant_site
 
@@ -49,7 +84,9 @@ def serve(url: str, limit: int) -> None:
     def quick(request: Request) -> Response:
         return Response("quick")
 
-    config = Configurator(settings={"sqlalchemy.url": url, "multisite.max_requests_per_site": str(limit)})
+    limits = {"max_requests_per_site": case.limit, "max_waiting_requests_per_site": case.waiting}
+    settings = {"sqlalchemy.url": url} | {f"multisite.{name}": str(value) for name, value in limits.items()}
+    config = Configurator(settings=settings)
     config.include("multisite")
     for view in (sleep, quick):
         config.add_route(view.__name__, f"/{view.__name__}")
@@ -57,9 +94,27 @@ def serve(url: str, limit: int) -> None:
     app = config.make_wsgi_app()
     for host in (BUSY, OTHER):
         plant_site(app, host)
-    server = create_server(app, host="127.0.0.1", port=0, threads=THREADS)
-    print(f"port {server.effective_port}", flush=True)
-    server.run()
+    return app
+
+
+def _bare_application(limit: int) -> Any:
+    slots = threading.Semaphore(limit)
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["HTTP_HOST"] == OTHER:
+            start_response("200 OK", [("Content-Length", "5")])
+            return [b"quick"]
+        if not slots.acquire(blocking=False):
+            start_response("503 Service Unavailable", [("Content-Length", "4")])
+            return [b"busy"]
+        try:
+            time.sleep(SLEEP_SECONDS)
+        finally:
+            slots.release()
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"slept"]
+
+    return app
 
 
 @contextmanager
@@ -76,8 +131,8 @@ def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _served(folder: Path, limit: int) -> Iterator[int]:
-    with _running("--serve", f"sqlite:///{folder}/x.db", str(limit)) as process:
+def _served(folder: Path, case: Case) -> Iterator[int]:
+    with _running("--serve", f"sqlite:///{folder}/x.db", str(CASES.index(case))) as process:
         assert process.stdout is not None
         found = re.match(r"port (\d+)", process.stdout.readline())
         assert found is not None, "the server did not start"
@@ -132,12 +187,15 @@ def measure(runs: int, times: int) -> str:
     ]
     lines = [" | ".join(["| " + heads[0], *heads[1:], "×", f"runs within {AIM} |"]), "|---|" + "---:|" * 7]
     with tempfile.TemporaryDirectory(prefix="multisite-bench-") as folder:
-        # Without the limit nothing is refused.
-        for limit, pause in ((0, PAUSES[0]), *((LIMIT, pause) for pause in PAUSES)):
-            with _served(Path(folder), limit) as port:
-                _visit(port, 50)
-                found = [_run(port, times, pause) for _ in range(runs)]
-            lines.append(format_line(limit, pause, found))
+        with ExitStack() as servers:
+            ports = {case: servers.enter_context(_served(Path(folder), case)) for case in CASES}
+            found: dict[Case, list[tuple[list[float], list[float]]]] = {case: [] for case in CASES}
+            for _ in range(runs):
+                # In turns, so that the same noise of the machine meets all of them.
+                for case, port in ports.items():
+                    _visit(port, 50 if times > 50 else 1)
+                    found[case].append(_run(port, times, case.pause))
+        lines += [format_line(case, found[case]) for case in CASES]
     return "\n".join(lines)
 
 
@@ -148,29 +206,28 @@ def _run(port: int, times: int, pause: float) -> tuple[list[float], list[float]]
         return alone, _visit(port, times)
 
 
-def format_line(limit: int, pause: float, runs: Sequence[tuple[list[float], list[float]]]) -> str:
+def format_line(case: Case, runs: Sequence[tuple[list[float], list[float]]]) -> str:
     """Return the median of the runs, with the least and the greatest ratio."""
     medians = [[statistics.median(seconds) for seconds in run] for run in runs]
     percentiles = [[_percentile_99(seconds) for seconds in run] for run in runs]
     ratios = [loaded / alone for alone, loaded in percentiles]
     columns = (*zip(*medians, strict=True), *zip(*percentiles, strict=True))
     cells = [f"{1000 * statistics.median(column):.1f}" for column in columns]
-    name = f"{limit} of {THREADS} threads" if limit else "none"
-    waits = f"{pause:g}" if limit else ""
+    waits = f"{case.pause:g}" if case.limit else ""
     within = sum(ratio <= AIM for ratio in ratios)
     cells += [f"{min(ratios):.1f}–{max(ratios):.1f}", f"{within} of {len(runs)}"]
-    return " | ".join(["| " + name, waits, *cells]) + " |"
+    return " | ".join(["| " + case.name, waits, *cells]) + " |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve, or measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fair_share")
-    parser.add_argument("--serve", nargs=2, metavar=("URL", "LIMIT"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, metavar=("URL", "CASE"), help=argparse.SUPPRESS)
     parser.add_argument("--hammer", nargs=2, metavar=("PORT", "PAUSE"), help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="only check that it works; the results mean nothing")
     options = parser.parse_args(arguments)
     if options.serve:
-        serve(options.serve[0], int(options.serve[1]))
+        serve(options.serve[0], CASES[int(options.serve[1])])
     elif options.hammer:
         hammer(int(options.hammer[0]), float(options.hammer[1]))
     elif options.quick:

@@ -303,8 +303,9 @@ def test_the_profile_of_a_page_knows_its_packages(prepared: Path) -> None:
 
 def test_a_line_of_the_fair_share_says_how_many_runs_are_within_the_aim() -> None:
     alone, loaded, slow = [0.001] * 300, [0.0012] * 300, [0.004] * 300
-    line = fair_share.format_line(4, 0.0, [(alone, loaded), (alone, loaded), (alone, slow)])
-    assert line == "| 4 of 8 threads | 0 | 1.0 | 1.2 | 1.0 | 1.2 | 1.2–4.0 | 2 of 3 |"
+    case = fair_share.Case(limit=4, waiting=20, threads=32, pause=0.0)
+    line = fair_share.format_line(case, [(alone, loaded), (alone, loaded), (alone, slow)])
+    assert line == "| 4 of 32 threads, 20 wait | 0 | 1.0 | 1.2 | 1.0 | 1.2 | 1.2–4.0 | 2 of 3 |"
 
 
 def test_only_what_costs_clearly_more_is_worse() -> None:
