@@ -51,7 +51,7 @@ def compress_texts(template: Template, *, module_filename: str | None = None) ->
     source = template.source
     if not isinstance(source, str):  # Without an encoding, Mako keeps bytes.
         return
-    texts = template._mmarker = ModuleTexts(template, source, template.code, module_filename)
+    texts = ModuleTexts(template, source, template.code, module_filename)
     module: ModuleType = template.module
     if module_filename is None and module.__spec__ is not None:
         module.__loader__ = module.__spec__.loader = texts

@@ -14,6 +14,7 @@ from sqlalchemy import event
 import multisite.alembic  # noqa: F401 - Registers the operations, even if one test file runs alone.
 from multisite.alembic import migrate
 from multisite.alembic.sqlite_transaction import ddl_transaction
+from multisite.directory import schema
 
 HOST = "www.example.com"
 
@@ -70,7 +71,7 @@ class Database:
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return the sorted rows of every table of the application."""
-        own = migrate.models.metadata.tables
+        own = schema.metadata.tables
         names = [
             name for name in sa.inspect(self.engine).get_table_names() if name not in own and "version" not in name
         ]
@@ -79,7 +80,7 @@ class Database:
     def schema(self) -> dict[str, Any]:
         """Return the schema of each table of the application, by reflection and as the database's own DDL."""
         inspector = sa.inspect(self.engine)
-        own = migrate.models.metadata.tables
+        own = schema.metadata.tables
         found: dict[str, Any] = {}
         for name in inspector.get_table_names():
             if name in own or "version" in name:
@@ -114,7 +115,7 @@ class Database:
 
     def own_ddl(self) -> list[tuple[Any, ...]]:
         versions = ("multisite_alembic_version", "alembic_version")
-        theirs = f"NOT IN ({', '.join(map(repr, (*migrate.models.metadata.tables, *versions)))})"
+        theirs = f"NOT IN ({', '.join(map(repr, (*schema.metadata.tables, *versions)))})"
         if self.dialect == "sqlite":
             return sorted(
                 self.query(
