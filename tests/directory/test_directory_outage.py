@@ -79,11 +79,12 @@ def test_an_unresponsive_server_is_queried_by_one_thread_at_a_time(silent: list[
         with ThreadPoolExecutor(8) as pool:
             reasons = Counter(pool.map(ask, range(100)))
         assert reasons["the database does not answer"] == 1
-        assert until(lambda: len(silent) == 2)
+        # At least: a client of another test may still try the port, which its own server had before.
+        assert until(lambda: len(silent) >= 2)
         clock.now += 10
         with ThreadPoolExecutor(8) as pool:
             assert Counter(pool.map(ask, range(100)))["the database does not answer"] == 1
-        assert until(lambda: len(silent) == 3)
+        assert until(lambda: len(silent) >= 3)
         # Neither threads nor pool slots are leaked.
         assert until(lambda: not query_threads())
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
